@@ -1,0 +1,1 @@
+"""CPU kernels in Numba over NumPy arrays; never torch. One operator a file."""

@@ -1,0 +1,137 @@
+"""Slices of a kernel's range over CPU threads: torch's own OpenMP team where there is one, else a thread pool."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+_SLICES_PER_THREAD = 8
+
+_forked = False
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def parallel_for(kernel: Callable[..., Any], count: int, *args: Any, grain: int = 2048, slices: int | None = None) -> None:
+    """Call `kernel(begin, end, *args)` over slices that cover [0, count), on `torch.get_num_threads()` threads.
+
+    Small work (up to `grain` items, or one thread) is one call on the calling thread. Slices run in any order and must write
+    to disjoint places. A KeyboardInterrupt or an error in a slice ends the loop before the next slice and is raised here.
+
+    Args:
+        kernel: releases the GIL.
+        count: number of items.
+        args: passed through, NumPy arrays and scalars.
+        grain: items that are worth a thread, about 50 us of work.
+        slices: how many slices, instead of about eight a thread.
+    """
+    if count <= 0:
+        return
+    for_each_slice(lambda _, begin, end: kernel(begin, end, *args), count, slices=slices or slice_count(count, grain))
+
+
+def slice_count(count: int, grain: int = 2048) -> int:
+    """How many slices `count` items are worth on torch's threads: 1 for small work, at most eight a thread."""
+    threads = torch.get_num_threads()
+    if threads == 1 or count <= grain:
+        return max(1, min(count // (64 * max(grain, 1)), 256))  # one thread, but interruptible between slices
+    return max(threads, min(count // max(grain, 1), _SLICES_PER_THREAD * threads))
+
+
+def for_each_slice(body: Callable[[int, int, int], Any], count: int, *, slices: int) -> None:
+    """Call `body(slot, begin, end)` for `slices` equal slices of [0, count); reductions give each slot its own accumulator.
+
+    Slice boundaries depend on `count` and `slices` alone, so that sums over slots are the same in every run.
+    """
+    slices = max(1, min(slices, count))
+    if slices == 1:
+        if count > 0:
+            body(0, 0, count)
+        return
+
+    def run(slot: int) -> None:
+        body(slot, slot * count // slices, (slot + 1) * count // slices)
+
+    threads = min(torch.get_num_threads(), slices)
+    if threads == 1:
+        for slot in range(slices):
+            run(slot)
+        return
+    _run_team(run, slices, threads)
+
+
+def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
+    """Work off run(0) ... run(count - 1) on a team. `next` on a shared iterator is atomic under the GIL."""
+    slots = iter(range(count))
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for slot in slots:
+                if errors:
+                    return
+                run(slot)
+        except BaseException as error:
+            errors.append(error)
+
+    openmp = None if _forked else _openmp()
+    if openmp is not None:
+        callback = _Callback(lambda _: work())
+        openmp(callback, None, threads, 0)
+    else:
+        pool = _thread_pool()
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
+    if errors:
+        raise errors[0]
+
+
+_Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> Any:
+    """GOMP_parallel of the OpenMP library that torch has loaded; None where torch uses another one.
+
+    A second thread pool beside torch's team would spin against it and cost up to three times the work.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            paths = {line.split()[-1] for line in maps if "libgomp" in line}
+        paths = sorted(paths, key=lambda path: "torch" not in path)
+        start = ctypes.CDLL(paths[0]).GOMP_parallel
+    except (OSError, IndexError, AttributeError):
+        return None
+    start.restype = None
+    start.argtypes = [_Callback, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return start
+
+
+def _thread_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2)), thread_name_prefix="unproject")
+        return _pool
+
+
+def _after_fork() -> None:
+    """OpenMP's threads and the pool's do not exist in a forked child: it starts a pool of its own."""
+    global _forked, _pool, _pool_lock
+    _forked, _pool, _pool_lock = True, None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
