@@ -1,0 +1,5 @@
+"""`python -m unproject`."""
+
+from .cli.main import entry
+
+entry()
