@@ -10,3 +10,7 @@ from .geometry.mesh import Mesh as Mesh
 from .geometry.mesh import make_mesh as make_mesh
 from .geometry.points import PointCloud as PointCloud
 from .geometry.points import make_points as make_points
+from .io.load import load as load
+from .io.load import load_mesh as load_mesh
+from .io.load import load_points as load_points
+from .io.load import save as save
