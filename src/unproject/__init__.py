@@ -14,3 +14,11 @@ from .io.load import load as load
 from .io.load import load_mesh as load_mesh
 from .io.load import load_points as load_points
 from .io.load import save as save
+from .geometry.bvh import Bvh as Bvh
+from .geometry.bvh import build_bvh as build_bvh
+from .geometry.bvh import refit as refit
+from .geometry.query import ClosestPoint as ClosestPoint
+from .geometry.query import RayHit as RayHit
+from .geometry.query import closest_point as closest_point
+from .geometry.query import occluded as occluded
+from .geometry.query import ray_cast as ray_cast

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def describe(value: object) -> str:
 
 def check_shape(
     value: object,
-    shape: Sequence[int | str | None],
+    shape: Sequence[int | str | EllipsisType | None],
     *,
     name: str,
     where: str,
