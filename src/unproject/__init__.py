@@ -22,3 +22,5 @@ from .geometry.query import RayHit as RayHit
 from .geometry.query import closest_point as closest_point
 from .geometry.query import occluded as occluded
 from .geometry.query import ray_cast as ray_cast
+from .geometry.isosurface import Isosurface as Isosurface
+from .geometry.isosurface import marching_cubes as marching_cubes
