@@ -1,0 +1,292 @@
+"""Lens distortion: OpenCV's polynomial and rational models (4, 5, 8 or 12 coefficients) and its fisheye model, and their inverses.
+
+All functions work on normalized coordinates, (x, y) = (X/Z, Y/Z) in camera coordinates, [..., N, 2]; coefficients [..., C] broadcast with
+the leading dimensions [...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError, check_shape
+from ..lie.series import arctan_ratio, stumpff
+
+_NEWTON_STEPS = 30
+
+
+def distort_points(points: Tensor, coefficients: Tensor) -> Tensor:
+    """Where a lens images normalized points.
+
+    Beyond some radius (`distortion_radius`) the model folds back; what lies there has no meaningful image.
+
+    Args:
+        points: [..., N, 2] ideal (undistorted) normalized coordinates.
+        coefficients: [..., C], C = 4, 5, 8 or 12: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]].
+
+    Returns:
+        [..., N, 2] distorted normalized coordinates.
+
+    Raises:
+        ArgumentError: wrong shapes, or another number of coefficients.
+    Gradient: points and coefficients.
+    Source: OpenCV documentation, "Camera calibration and 3D reconstruction".
+    """
+    check_shape(points, [..., "N", 2], name="points", where="distort_points")
+    _check_coefficients(coefficients, (4, 5, 8, 12), "distort_points")
+    return _distort(points, coefficients)
+
+
+def undistort_points(points: Tensor, coefficients: Tensor) -> Tensor:
+    """Inverse of `distort_points`, by Newton's method.
+
+    What no ideal point within `distortion_radius` is imaged to gets the nearest that the iteration found;
+    `undistortion_residual` tells these.
+
+    Args:
+        points: [..., N, 2] distorted normalized coordinates.
+        coefficients: [..., C] as in `distort_points`.
+
+    Returns:
+        [..., N, 2] ideal normalized coordinates.
+
+    Raises:
+        ArgumentError: as `distort_points`.
+    Gradient: points and coefficients, first and second order, through the solution (not through the iteration).
+    """
+    check_shape(points, [..., "N", 2], name="points", where="undistort_points")
+    _check_coefficients(coefficients, (4, 5, 8, 12), "undistort_points")
+    with torch.no_grad():
+        solution = _newton(points, coefficients)
+    if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
+        # From an exact solution, each Newton step gets twice as many derivatives right: 1 after the first, 3 after the second.
+        for _ in range(2):
+            solution = solution - _newton_step(solution, points, coefficients)
+    return solution
+
+
+def undistortion_residual(points: Tensor, undistorted: Tensor, coefficients: Tensor) -> Tensor:
+    """Distance [..., N] between distorted points and the image of what `undistort_points` made of them; large where it failed."""
+    return torch.linalg.vector_norm(distort_points(undistorted, coefficients) - points, dim=-1)
+
+
+def distortion_radius(coefficients: Tensor) -> Tensor:
+    """The radius [...] of normalized coordinates up to which the radial part of the model grows, infinity if everywhere.
+
+    Only ideal points within it have a meaningful image. Not differentiable.
+    """
+    _check_coefficients(coefficients, (4, 5, 8, 12), "distortion_radius")
+    c = coefficients.detach().double()
+    c = torch.nn.functional.pad(c, (0, max(0, 8 - c.shape[-1])))
+    one = torch.ones_like(c[..., 0])
+    numerator = torch.stack([one, c[..., 0], c[..., 1], c[..., 4]], -1)
+    denominator = torch.stack([one, c[..., 5], c[..., 6], c[..., 7]], -1)
+    # With s = r^2, the derivative of r N(s)/D(s) vanishes where N D + 2 s (N' D - N D') does, or the model has a pole where D does.
+    slope = _product(numerator, denominator)
+    slope[..., 1:] += 2 * (_product(_derivative(numerator), denominator) - _product(numerator, _derivative(denominator)))
+    return torch.minimum(_smallest_root(slope), _smallest_root(denominator)).sqrt().to(coefficients.dtype)
+
+
+def fisheye_angle(coefficients: Tensor) -> Tensor:
+    """The angle [...] off the axis, at most pi, up to which a fisheye model grows. Only directions within it have a meaningful image."""
+    _check_coefficients(coefficients, (4,), "fisheye_angle")
+    c = coefficients.detach().double()
+    slope = torch.cat([torch.ones_like(c[..., :1]), c * c.new_tensor([3.0, 5.0, 7.0, 9.0])], -1)
+    return _smallest_root(slope).sqrt().clamp(max=torch.pi).to(coefficients.dtype)
+
+
+def distort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
+    """Where a fisheye lens images points, by their angle to the axis; up to 180 degrees, the point straight behind excepted.
+
+    Args:
+        points: [..., N, 3] in camera coordinates (only directions matter).
+        coefficients: [..., 4] k1 k2 k3 k4 of theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8).
+
+    Returns:
+        [..., N, 2] normalized image coordinates, theta_d times the direction off the axis.
+
+    Raises:
+        ArgumentError: wrong shapes.
+    Gradient: points and coefficients.
+    Source: OpenCV documentation, "Fisheye camera model" (there only for points in front, Z > 0).
+    """
+    check_shape(points, [..., "N", 3], name="points", where="distort_fisheye")
+    _check_coefficients(coefficients, (4,), "distort_fisheye")
+    length = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=torch.finfo(points.dtype).tiny)
+    direction = points / length
+    # tan(theta / 2) by either of two formulas, each without cancellation on its side.
+    front = 1 + direction[..., 2:].clamp(min=0)
+    squared_sine = direction[..., :2].square().sum(-1, keepdim=True)
+    behind = direction[..., 2:] < 0
+    safe = torch.where(behind, squared_sine.clamp(min=torch.finfo(points.dtype).eps ** 2), 1.0)
+    scale = torch.where(behind, (1 - direction[..., 2:]) / safe, 1 / front)
+    tangent = direction[..., :2] * scale
+    ratio = 2 * arctan_ratio(tangent.square().sum(-1, keepdim=True))
+    half = tangent * ratio  # theta times the unit direction off the axis
+    return half * _fisheye_factor(half.square().sum(-1, keepdim=True), coefficients)
+
+
+def undistort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
+    """Inverse of `distort_fisheye`: the direction that is imaged to a point.
+
+    Args:
+        points: [..., N, 2] normalized image coordinates.
+        coefficients: [..., 4].
+
+    Returns:
+        [..., N, 3] unit directions in camera coordinates. Divide by z for OpenCV's undistorted coordinates.
+
+    Raises:
+        ArgumentError: wrong shapes.
+    Gradient: points and coefficients, first and second order.
+    """
+    check_shape(points, [..., "N", 2], name="points", where="undistort_fisheye")
+    _check_coefficients(coefficients, (4,), "undistort_fisheye")
+    squared = points.square().sum(-1, keepdim=True)
+    with torch.no_grad():
+        angle = _newton_fisheye(squared.sqrt(), coefficients)
+        s = angle.square()
+    if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
+        for _ in range(2):
+            s = s - _fisheye_step(s, squared, coefficients)
+    cosine, sine_ratio = stumpff(s, 0, 2)
+    return torch.cat([points * (sine_ratio / _fisheye_factor(s, coefficients)), cosine], -1)
+
+
+def _distort(points: Tensor, coefficients: Tensor) -> Tensor:
+    c = coefficients[..., None, :].unbind(-1)
+    x, y = points.unbind(-1)
+    r2 = x * x + y * y
+    radial = _radial(r2, c)
+    xy2 = 2 * x * y
+    u = x * radial + c[2] * xy2 + c[3] * (r2 + 2 * x * x)
+    v = y * radial + c[2] * (r2 + 2 * y * y) + c[3] * xy2
+    if len(c) == 12:
+        u = u + r2 * (c[8] + r2 * c[9])
+        v = v + r2 * (c[10] + r2 * c[11])
+    return torch.stack([u, v], -1)
+
+
+def _radial(r2: Tensor, c: Sequence[Tensor]) -> Tensor:
+    k3 = c[4] if len(c) > 4 else torch.zeros_like(c[0])
+    radial = 1 + r2 * (c[0] + r2 * (c[1] + r2 * k3))
+    return radial / (1 + r2 * (c[5] + r2 * (c[6] + r2 * c[7]))) if len(c) >= 8 else radial
+
+
+def _radial_slope(r2: Tensor, c: Sequence[Tensor]) -> Tensor:
+    """Derivative of the radial factor with respect to r2."""
+    k3 = c[4] if len(c) > 4 else torch.zeros_like(c[0])
+    slope = c[0] + r2 * (2 * c[1] + 3 * r2 * k3)
+    if len(c) < 8:
+        return slope
+    numerator = 1 + r2 * (c[0] + r2 * (c[1] + r2 * k3))
+    denominator = 1 + r2 * (c[5] + r2 * (c[6] + r2 * c[7]))
+    return (slope * denominator - numerator * (c[5] + r2 * (2 * c[6] + 3 * r2 * c[7]))) / denominator.square()
+
+
+def _newton_step(solution: Tensor, target: Tensor, coefficients: Tensor) -> Tensor:
+    """J^-1 (distort(solution) - target), zero where J is singular."""
+    c = coefficients[..., None, :].unbind(-1)
+    x, y = solution.unbind(-1)
+    r2 = x * x + y * y
+    radial, slope = _radial(r2, c), 2 * _radial_slope(r2, c)
+    ux = radial + x * x * slope + 2 * c[2] * y + 6 * c[3] * x
+    uy = x * y * slope + 2 * c[2] * x + 2 * c[3] * y
+    vx = uy
+    vy = radial + y * y * slope + 6 * c[2] * y + 2 * c[3] * x
+    if len(c) == 12:
+        a, b = 2 * c[8] + 4 * r2 * c[9], 2 * c[10] + 4 * r2 * c[11]
+        ux, uy, vx, vy = ux + a * x, uy + a * y, vx + b * x, vy + b * y
+    determinant = ux * vy - uy * vx
+    regular = determinant.abs() > 1e-6
+    inverse = torch.where(regular, 1 / torch.where(regular, determinant, 1.0), 0.0)
+    du, dv = (_distort(solution, coefficients) - target).unbind(-1)
+    return torch.stack([(vy * du - uy * dv) * inverse, (ux * dv - vx * du) * inverse], -1)
+
+
+def _newton(points: Tensor, coefficients: Tensor) -> Tensor:
+    """Newton's method from the distorted points, kept within the radius where the model is one to one."""
+    limit = 0.999 * distortion_radius(coefficients)[..., None, None]
+    solution = _within(points + torch.zeros_like(coefficients[..., None, :1]), limit)
+    tolerance = 4 * torch.finfo(points.dtype).eps
+    for _ in range(_NEWTON_STEPS):
+        step = _newton_step(solution, points, coefficients)
+        new = _within(solution - step, limit)
+        done = bool(((new - solution).abs() <= tolerance * (1 + new.abs())).all())
+        solution = new
+        if done:
+            break
+    return solution
+
+
+def _within(points: Tensor, limit: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
+    return torch.where(length > limit, points * (limit / length.clamp(min=1e-30)), points)
+
+
+def _fisheye_factor(s: Tensor, coefficients: Tensor) -> Tensor:
+    """theta_d / theta as a function of s = theta^2 [..., N, 1]."""
+    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
+    return 1 + s * (k1 + s * (k2 + s * (k3 + s * k4)))
+
+
+def _fisheye_step(s: Tensor, squared: Tensor, coefficients: Tensor) -> Tensor:
+    """Newton step for s factor(s)^2 = theta_d^2."""
+    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
+    factor = _fisheye_factor(s, coefficients)
+    slope = factor * (factor + 2 * s * (k1 + s * (2 * k2 + s * (3 * k3 + s * 4 * k4))))
+    regular = slope.abs() > 1e-6
+    return torch.where(regular, (s * factor.square() - squared) / torch.where(regular, slope, 1.0), 0.0)
+
+
+def _newton_fisheye(distorted: Tensor, coefficients: Tensor) -> Tensor:
+    """theta [..., N, 1] from theta_d, kept within the angles where the model is one to one."""
+    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
+    limit = (1 - 1e-6) * fisheye_angle(coefficients)[..., None, None]
+    theta = torch.minimum(distorted, limit)
+    for _ in range(_NEWTON_STEPS):
+        s = theta.square()
+        slope = 1 + s * (3 * k1 + s * (5 * k2 + s * (7 * k3 + s * 9 * k4)))
+        step = (theta * _fisheye_factor(s, coefficients) - distorted) / torch.where(slope.abs() > 1e-6, slope, 1.0)
+        new = torch.minimum((theta - step).clamp(min=0), limit)
+        done = bool(((new - theta).abs() <= 4 * torch.finfo(theta.dtype).eps).all())
+        theta = new
+        if done:
+            break
+    return theta
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Product of polynomials [..., m] and [..., n], lowest power first."""
+    result = a.new_zeros(*torch.broadcast_shapes(a.shape[:-1], b.shape[:-1]), a.shape[-1] + b.shape[-1] - 1)
+    for i in range(a.shape[-1]):
+        result[..., i : i + b.shape[-1]] += a[..., i : i + 1] * b
+    return result
+
+
+def _derivative(a: Tensor) -> Tensor:
+    return a[..., 1:] * torch.arange(1, a.shape[-1], dtype=a.dtype, device=a.device)
+
+
+def _smallest_root(a: Tensor) -> Tensor:
+    """Smallest positive root [...] of a polynomial [..., n + 1] with constant 1, infinity if there is none."""
+    # With t = 1/s the polynomial is monic: the largest positive eigenvalue of its companion matrix.
+    n = a.shape[-1] - 1
+    companion = torch.diag(a.new_ones(n - 1), -1).expand(*a.shape[:-1], n, n).clone()
+    companion[..., 0, :] = -a[..., 1:]
+    eigenvalues = torch.linalg.eigvals(companion)
+    scale = eigenvalues.abs().amax(-1, keepdim=True)
+    positive = (eigenvalues.imag.abs() <= 1e-7 * scale) & (eigenvalues.real > 1e-9)
+    largest = torch.where(positive, eigenvalues.real, 0.0).amax(-1)
+    return 1 / largest
+
+
+def _check_coefficients(coefficients: Tensor, counts: tuple[int, ...], where: str) -> None:
+    check_shape(coefficients, [..., "C"], name="coefficients", where=where)
+    if coefficients.shape[-1] not in counts:
+        wanted = ", ".join(map(str, counts))
+        raise ArgumentError(
+            f"{where}: `coefficients` must be {wanted} numbers, got {list(coefficients.shape)} (a tilted sensor, 14, is not supported)"
+        )
