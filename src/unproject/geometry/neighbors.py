@@ -1,0 +1,247 @@
+"""Neighbours among points: the nearest, the k nearest, all within a radius, and farthest-point samples.
+
+One search tree per set of points, `PointIndex`, is built by `build_index` (about 3 ms for 100k points) and can be reused for as long as the
+points stay; every function here takes one in place of a tensor. Answers are exact, equal distances go to the lower index, and they do
+not depend on the number of threads. Batches are packed points with offsets [B + 1]; indices count in the packed target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import ArgumentError, check_shape, describe
+from ..ops import nearest as nearest_ops
+from ..ops.point_tree import build_point_tree
+from ..reference import nearest as reference
+from ..struct import TensorStruct
+from .bvh import check_offsets
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointIndex(TensorStruct):
+    """Points and the search tree over them. Make one with `build_index`.
+
+    Attributes:
+        points: [N, D], as given; gradients flow into them.
+        offsets: int64 [B + 1] of the clouds in `points`.
+        tree: what the operators search: leaf points, leaf ids, boxes, lowest ids, leaf offsets. Empty where there is no kernel (another
+            device than the CPU, more than three dimensions); then search is by brute force.
+    """
+
+    points: Tensor
+    offsets: Tensor
+    tree: tuple[Tensor, ...]
+
+    @property
+    def point_count(self) -> int:
+        return self.points.shape[0]
+
+    def __getitem__(self, index: object) -> PointIndex:
+        raise ArgumentError("PointIndex: a part of an index is not an index; call build_index on the part of the points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbors(TensorStruct):
+    """Neighbours of each query.
+
+    Attributes:
+        squared_distance: [Q] or [Q, K], ascending along K; differentiable.
+        index: int64 [Q] or [Q, K], into the packed target.
+    """
+
+    squared_distance: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaggedNeighbors(TensorStruct):
+    """As many neighbours of each query as there are: those of query q are entries offsets[q] to offsets[q + 1].
+
+    Attributes:
+        squared_distance: [M]; differentiable.
+        index: int64 [M], into the packed target, ascending within a query.
+        query: int64 [M], the query that each entry belongs to.
+        offsets: int64 [Q + 1].
+    """
+
+    squared_distance: Tensor
+    index: Tensor
+    query: Tensor
+    offsets: Tensor
+
+    def __getitem__(self, index: object) -> RaggedNeighbors:
+        raise ArgumentError("RaggedNeighbors: select entries by `offsets`, they are not one a query")
+
+
+def build_index(points: Float[Tensor, "N D"], offsets: Int[Tensor, "B+1"] | None = None) -> PointIndex:
+    """The search structure of a set of points, for use in place of it in nearest, knn, radius_search and ball_query.
+
+    Args:
+        points: [N, D] finite points; for D up to 3 on the CPU a k-d tree is built.
+        offsets: int64 [B + 1] where each cloud of a packed batch begins; None for one cloud.
+
+    Raises:
+        ArgumentError: shapes, NaN or infinity.
+    """
+    return _index(points, offsets, name="points", where="build_index")
+
+
+def nearest(
+    query: Float[Tensor, "Q D"] | PointIndex,
+    target: Float[Tensor, "N D"] | PointIndex,
+    *,
+    query_offsets: Int[Tensor, "B+1"] | None = None,
+    target_offsets: Int[Tensor, "B+1"] | None = None,
+) -> Neighbors:
+    """The nearest target of each query.
+
+    Args:
+        query: [Q, D] points. An index of them makes queries in several calls cheaper: it holds them in a good order.
+        target: [N, D] points or an index of them.
+        query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
+
+    Returns:
+        Neighbors with squared_distance [Q] and index [Q].
+
+    Raises:
+        ArgumentError: shapes, NaN, or queries in a cloud without targets.
+
+    Gradient: of squared_distance to query and target, with the index held fixed; zero, not NaN, at distance zero.
+    """
+    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="nearest")
+    _check_counts(queries, targets, 1, where="nearest")
+    if not (queries.tree and targets.tree):
+        squared_distance, index = reference.nearest(queries.points, targets.points, queries.offsets, targets.offsets)
+    else:
+        squared_distance, index = nearest_ops.nearest(*_op_arguments(queries, targets))
+    return Neighbors(squared_distance=squared_distance, index=index)
+
+
+def knn(
+    query: Float[Tensor, "Q D"] | PointIndex,
+    target: Float[Tensor, "N D"] | PointIndex,
+    k: int,
+    *,
+    exclude_self: bool = False,
+    query_offsets: Int[Tensor, "B+1"] | None = None,
+    target_offsets: Int[Tensor, "B+1"] | None = None,
+) -> Neighbors:
+    """The k nearest targets of each query, nearest first.
+
+    Args:
+        query: [Q, D] points or an index of them. The same object as `target` costs one tree instead of two.
+        target: [N, D] points or an index of them.
+        k: at least 1.
+        exclude_self: leave out target i for query i; for neighbours within one set of points.
+        query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
+
+    Returns:
+        Neighbors with squared_distance [Q, k] and index [Q, k].
+
+    Raises:
+        ArgumentError: shapes, NaN, or a cloud with queries that has fewer than k targets (k + 1 with exclude_self).
+
+    Gradient: of squared_distance to query and target, with the indices held fixed.
+    """
+    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="knn")
+    if k < 1:
+        raise ArgumentError(f"knn: `k` must be at least 1, got {k}")
+    if exclude_self and queries.point_count != targets.point_count:
+        raise ArgumentError(
+            f"knn: `exclude_self` is for one set of points, got {queries.point_count} queries and {targets.point_count} targets"
+        )
+    _check_counts(queries, targets, k + int(exclude_self), where="knn")
+    squared_distance, index = reference.k_nearest(queries.points, targets.points, queries.offsets, targets.offsets, k, exclude_self)
+    return Neighbors(squared_distance=squared_distance, index=index)
+
+
+def radius_search(
+    query: Float[Tensor, "Q D"] | PointIndex,
+    target: Float[Tensor, "N D"] | PointIndex,
+    radius: float,
+    *,
+    query_offsets: Int[Tensor, "B+1"] | None = None,
+    target_offsets: Int[Tensor, "B+1"] | None = None,
+) -> RaggedNeighbors:
+    """All targets within a radius of each query, however many; the query itself too where it is a target.
+
+    Args:
+        query: [Q, D] points or an index of them. The same object as `target` costs one tree instead of two.
+        target: [N, D] points or an index of them.
+        radius: in scene units, inclusive.
+        query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
+
+    Returns:
+        RaggedNeighbors, by ascending index within each query.
+
+    Raises:
+        ArgumentError: shapes, NaN, a radius that is negative or not finite.
+
+    Gradient: of squared_distance to query and target, with the indices held fixed.
+    """
+    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="radius_search")
+    if not 0 <= radius < float("inf"):
+        raise ArgumentError(f"radius_search: `radius` must be finite and not negative, got {radius}")
+    owner, index = reference.radius_pairs(queries.points, targets.points, radius, queries.offsets, targets.offsets)
+    counts = torch.bincount(owner, minlength=queries.point_count)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    squared_distance = reference.pair_squared_distance(queries.points[owner], targets.points, index)
+    return RaggedNeighbors(squared_distance=squared_distance, index=index, query=owner, offsets=offsets)
+
+
+def _index(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, where: str) -> PointIndex:
+    if isinstance(points, PointIndex):
+        if offsets is not None:
+            raise ArgumentError(f"{where}: `{name}` is an index and has offsets of its own; leave `{name}_offsets` out")
+        return points
+    check_shape(points, ["N", "D"], name=name, where=where, finite=True)
+    offsets = check_offsets(offsets, points.shape[0], name=f"{name}_offsets", where=where, device=points.device)
+    searchable = points.device.type == "cpu" and 1 <= points.shape[1] <= 3 and points.dtype in (torch.float32, torch.float64)
+    tree = build_point_tree(_in_space(points.detach()), offsets) if searchable else ()
+    return PointIndex(points=points, offsets=offsets, tree=tuple(tree))
+
+
+def _index_pair(
+    query: Tensor | PointIndex, target: Tensor | PointIndex, query_offsets: Tensor | None, target_offsets: Tensor | None, *, where: str
+) -> tuple[PointIndex, PointIndex]:
+    targets = _index(target, target_offsets, name="target", where=where)
+    shared = query is target and (query_offsets is None or query_offsets is target_offsets)
+    queries = targets if shared else _index(query, query_offsets, name="query", where=where)
+    a, b = queries.points, targets.points
+    if a.shape[1] != b.shape[1] or a.dtype != b.dtype or a.device != b.device:
+        raise ArgumentError(
+            f"{where}: `query` and `target` must have the same dimension, type and device, "
+            f"got {describe(a)} on {a.device} and {describe(b)} on {b.device}"
+        )
+    if queries.offsets.shape != targets.offsets.shape:
+        raise ArgumentError(
+            f"{where}: `query` and `target` must have as many clouds, got {len(queries.offsets) - 1} and {len(targets.offsets) - 1}"
+        )
+    return queries, targets
+
+
+def _check_counts(queries: PointIndex, targets: PointIndex, least: int, *, where: str) -> None:
+    if len(targets.offsets) == 2:
+        if queries.point_count > 0 and targets.point_count < least:
+            raise ArgumentError(f"{where}: {least} targets are needed, `target` has {targets.point_count}")
+        return
+    lacking = (queries.offsets.diff() > 0) & (targets.offsets.diff() < least)
+    if bool(lacking.any()):
+        cloud = int(lacking.nonzero()[0])
+        raise ArgumentError(f"{where}: {least} targets are needed, cloud {cloud} of `target` has {int(targets.offsets.diff()[cloud])}")
+
+
+def _in_space(points: Tensor) -> Tensor:
+    """Points of one to three dimensions as contiguous [N, 3], with zeros for what is missing."""
+    if points.shape[1] < 3:
+        points = torch.nn.functional.pad(points, (0, 3 - points.shape[1]))
+    return points.contiguous()
+
+
+def _op_arguments(queries: PointIndex, targets: PointIndex) -> tuple[Tensor, ...]:
+    query_points, query_ids, _, _, query_leaf_offsets = queries.tree
+    return _in_space(queries.points), _in_space(targets.points), query_points, query_ids, query_leaf_offsets, *targets.tree
