@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, check_shape, describe
 from ..ops import nearest as nearest_ops
+from ..ops import radius as radius_ops
 from ..ops.point_tree import build_point_tree
 from ..reference import nearest as reference
 from ..struct import TensorStruct
@@ -63,7 +64,7 @@ class RaggedNeighbors(TensorStruct):
 
     Attributes:
         squared_distance: [M]; differentiable.
-        index: int64 [M], into the packed target, ascending within a query.
+        index: int64 [M], into the packed target.
         query: int64 [M], the query that each entry belongs to.
         offsets: int64 [Q + 1].
     """
@@ -155,7 +156,11 @@ def knn(
             f"knn: `exclude_self` is for one set of points, got {queries.point_count} queries and {targets.point_count} targets"
         )
     _check_counts(queries, targets, k + int(exclude_self), where="knn")
-    squared_distance, index = reference.k_nearest(queries.points, targets.points, queries.offsets, targets.offsets, k, exclude_self)
+    if not (queries.tree and targets.tree):
+        result = reference.k_nearest(queries.points, targets.points, queries.offsets, targets.offsets, k, exclude_self)
+    else:
+        result = nearest_ops.k_nearest(*_op_arguments(queries, targets), k, exclude_self)
+    squared_distance, index = result
     return Neighbors(squared_distance=squared_distance, index=index)
 
 
@@ -176,7 +181,7 @@ def radius_search(
         query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
 
     Returns:
-        RaggedNeighbors, by ascending index within each query.
+        RaggedNeighbors; the order within a query is repeatable but not sorted.
 
     Raises:
         ArgumentError: shapes, NaN, a radius that is negative or not finite.
@@ -184,13 +189,64 @@ def radius_search(
     Gradient: of squared_distance to query and target, with the indices held fixed.
     """
     queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="radius_search")
-    if not 0 <= radius < float("inf"):
-        raise ArgumentError(f"radius_search: `radius` must be finite and not negative, got {radius}")
-    owner, index = reference.radius_pairs(queries.points, targets.points, radius, queries.offsets, targets.offsets)
-    counts = torch.bincount(owner, minlength=queries.point_count)
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    squared_distance = reference.pair_squared_distance(queries.points[owner], targets.points, index)
+    _check_radius(radius, where="radius_search")
+    if not (queries.tree and targets.tree):
+        owner, index = reference.radius_pairs(queries.points, targets.points, radius, queries.offsets, targets.offsets)
+        offsets = _offsets_of(torch.bincount(owner, minlength=queries.point_count))
+        squared_distance = reference.pair_squared_distance(queries.points[owner], targets.points, index)
+    else:
+        arguments = (*_op_arguments(queries, targets), radius * radius)
+        offsets = _offsets_of(radius_ops.radius_count(arguments[0].detach(), *arguments[2:]))
+        squared_distance, index, owner = radius_ops.radius_fill(*arguments, offsets, int(offsets[-1]))
     return RaggedNeighbors(squared_distance=squared_distance, index=index, query=owner, offsets=offsets)
+
+
+def ball_query(
+    query: Float[Tensor, "Q D"] | PointIndex,
+    target: Float[Tensor, "N D"] | PointIndex,
+    radius: float,
+    k: int,
+    *,
+    query_offsets: Int[Tensor, "B+1"] | None = None,
+    target_offsets: Int[Tensor, "B+1"] | None = None,
+) -> Neighbors:
+    """Up to k targets within a radius of each query: the first by index, not the nearest, as PointNet++ groups points.
+
+    Args:
+        query: [Q, D] points or an index of them. The same object as `target` costs one tree instead of two.
+        target: [N, D] points or an index of them.
+        radius: in scene units, inclusive.
+        k: at least 1.
+        query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
+
+    Returns:
+        Neighbors with squared_distance [Q, k] and index [Q, k], by ascending index; where there are fewer, index is -1 and the distance 0.
+
+    Raises:
+        ArgumentError: shapes, NaN, a radius that is negative or not finite.
+
+    Gradient: of squared_distance to query and target, with the indices held fixed.
+    Source: Qi et al. 2017, PointNet++, section 3.2.
+    """
+    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="ball_query")
+    _check_radius(radius, where="ball_query")
+    if k < 1:
+        raise ArgumentError(f"ball_query: `k` must be at least 1, got {k}")
+    if not (queries.tree and targets.tree):
+        result = reference.first_in_radius(queries.points, targets.points, radius, k, queries.offsets, targets.offsets)
+    else:
+        result = radius_ops.ball_query(*_op_arguments(queries, targets), radius * radius, k)
+    squared_distance, index = result
+    return Neighbors(squared_distance=squared_distance, index=index)
+
+
+def _check_radius(radius: float, *, where: str) -> None:
+    if not 0 <= radius < float("inf"):
+        raise ArgumentError(f"{where}: `radius` must be finite and not negative, got {radius}")
+
+
+def _offsets_of(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 def _index(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, where: str) -> PointIndex:

@@ -1,94 +1,12 @@
-"""Neighbours by packets: LEAF queries that lie together walk the target's tree as one, a lane each.
-
-No fast-math: the distance to a box is never above that to a point in it, also in rounded arithmetic, so that pruning is exact
-and the result is that of brute force to the last bit. Equal distances go to the lower id.
-"""
+"""The nearest, and the k nearest, points to each query."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .jit import kernel
+from .packets import cloud_of, largest, mark_hits, next_leaf, packet_box, pick_close, start_walk
 from .point_tree import LEAF, NO_POINT, STACK
-
-
-@kernel(fastmath=False)
-def cloud_of(leaf_offsets, leaf):
-    return np.searchsorted(leaf_offsets, leaf, side="right") - 1
-
-
-@kernel(fastmath=False)
-def packet_box(lanes, box):
-    """The box [low, high] around the queries of a packet."""
-    for axis in range(3):
-        low = high = lanes[axis, 0]
-        for lane in range(LEAF):
-            low, high = min(low, lanes[axis, lane]), max(high, lanes[axis, lane])
-        box[axis], box[axis + 3] = low, high
-
-
-@kernel(fastmath=False)
-def box_gap(box, other):
-    """Squared distance between two boxes."""
-    zero = box[0] * 0
-    dx = max(other[0] - box[3], box[0] - other[3], zero)
-    dy = max(other[1] - box[4], box[1] - other[4], zero)
-    dz = max(other[2] - box[5], box[2] - other[5], zero)
-    return dx * dx + dy * dy + dz * dz
-
-
-@kernel(fastmath=False)
-def count_hits(lanes, limits, limit_ids, box, low_id):
-    """How many lanes could still take a point from a box: nearer than their limit, or as near with a lower id."""
-    x0, y0, z0, x1, y1, z1 = box[0], box[1], box[2], box[3], box[4], box[5]
-    zero = x0 * 0
-    hits = np.int32(0)
-    for lane in range(LEAF):
-        dx = max(x0 - lanes[0, lane], lanes[0, lane] - x1, zero)
-        dy = max(y0 - lanes[1, lane], lanes[1, lane] - y1, zero)
-        dz = max(z0 - lanes[2, lane], lanes[2, lane] - z1, zero)
-        d = dx * dx + dy * dy + dz * dz
-        hits += np.int32((d < limits[lane]) | ((d == limits[lane]) & (low_id < limit_ids[lane])))
-    return hits
-
-
-@kernel(fastmath=False)
-def start_walk(stack, gaps, leaf_offsets, cloud):
-    """Put a cloud's root on the stack of [first leaf, leaf end, node]; returns the stack's height."""
-    stack[0, 0], stack[0, 1], stack[0, 2] = leaf_offsets[cloud], leaf_offsets[cloud + 1], 2 * leaf_offsets[cloud] - cloud
-    gaps[0] = 0
-    return 1 if leaf_offsets[cloud + 1] > leaf_offsets[cloud] else 0
-
-
-@kernel(fastmath=False)
-def next_leaf(stack, gaps, top, bound, packet, lanes, limits, limit_ids, boxes, low_ids):
-    """The next leaf, near ones first, that some lane needs, and the stack's height; -1 when there is none. `bound` is the largest limit."""
-    while top > 0:
-        top -= 1
-        if gaps[top] > bound:
-            continue
-        a, b, node = stack[top, 0], stack[top, 1], stack[top, 2]
-        if count_hits(lanes, limits, limit_ids, boxes[node], low_ids[node]) == 0:
-            continue
-        if b - a == 1:
-            return a, top
-        middle = (a + b) // 2
-        right = node + 2 * (middle - a)
-        left_gap, right_gap = box_gap(packet, boxes[node + 1]), box_gap(packet, boxes[right])
-        near = top + 1 if left_gap <= right_gap else top
-        far = 2 * top + 1 - near
-        stack[near, 0], stack[near, 1], stack[near, 2], gaps[near] = a, middle, node + 1, left_gap
-        stack[far, 0], stack[far, 1], stack[far, 2], gaps[far] = middle, b, right, right_gap
-        top += 2
-    return -1, 0
-
-
-@kernel(fastmath=False)
-def largest(values):
-    result = values[0]
-    for lane in range(LEAF):
-        result = max(result, values[lane])
-    return result
 
 
 @kernel(fastmath=False)
@@ -127,3 +45,69 @@ def nearest_range(begin, end, queries, query_ids, query_leaf_offsets, points, id
             if query != NO_POINT:
                 squared_distance[query] = best[lane]
                 index[query] = best_ids[lane]
+
+
+@kernel(fastmath=False)
+def insert_sorted(distances, ids, distance, candidate):
+    """Put a candidate into a list sorted by (distance, id), whose last entry drops out."""
+    place = len(distances) - 1
+    while place > 0 and (distances[place - 1] > distance or (distances[place - 1] == distance and ids[place - 1] > candidate)):
+        distances[place] = distances[place - 1]
+        ids[place] = ids[place - 1]
+        place -= 1
+    distances[place] = distance
+    ids[place] = candidate
+
+
+@kernel(fastmath=False)
+def scan_k_nearest(lanes, own_ids, points, ids, found, found_ids, limits, limit_ids, marks, distances, items):
+    """Offer the points of a leaf to each lane's sorted list; the lanes' limits become their last entries."""
+    last = found.shape[1] - 1
+    mark_hits(lanes, limits, points, marks)
+    for lane in range(LEAF):
+        if marks[lane] == 0:
+            continue
+        count = pick_close(lanes[0, lane], lanes[1, lane], lanes[2, lane], limits[lane], points, distances, items)
+        for i in range(count):
+            distance, candidate = distances[items[i]], ids[items[i]]
+            if candidate == NO_POINT or candidate == own_ids[lane]:
+                continue
+            if distance < found[lane, last] or (distance == found[lane, last] and candidate < found_ids[lane, last]):
+                insert_sorted(found[lane], found_ids[lane], distance, candidate)
+        limits[lane] = found[lane, last]
+        limit_ids[lane] = found_ids[lane, last]
+
+
+@kernel(fastmath=False)
+def k_nearest_range(
+    begin, end, queries, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets, exclude_same, squared_distance, index
+):
+    """The nearest points to each query of packets [begin, end), as many as `index` [Q, K] has room for, in order."""
+    k = index.shape[1]
+    found, found_ids = np.empty((LEAF, k), queries.dtype), np.empty((LEAF, k), np.int32)
+    limits, limit_ids, own_ids = np.empty(LEAF, queries.dtype), np.empty(LEAF, np.int32), np.empty(LEAF, np.int32)
+    marks, distances, items = np.empty(LEAF, np.int32), np.empty(LEAF, queries.dtype), np.empty(LEAF + 1, np.int32)
+    packet, stack, gaps = np.empty(6, queries.dtype), np.empty((STACK, 3), np.int32), np.empty(STACK, queries.dtype)
+    cloud = cloud_of(query_leaf_offsets, begin)
+    for group in range(begin, end):
+        while group >= query_leaf_offsets[cloud + 1]:
+            cloud += 1
+        lanes = queries[group]
+        found[:] = np.inf
+        found_ids[:] = NO_POINT
+        limit_ids[:] = NO_POINT
+        for lane in range(LEAF):
+            limits[lane] = np.inf if query_ids[group, lane] != NO_POINT else -1
+            own_ids[lane] = query_ids[group, lane] if exclude_same else -1
+        packet_box(lanes, packet)
+        top = start_walk(stack, gaps, leaf_offsets, cloud)
+        leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids)
+        while leaf >= 0:
+            scan_k_nearest(lanes, own_ids, points[leaf], ids[leaf], found, found_ids, limits, limit_ids, marks, distances, items)
+            leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids)
+        for lane in range(LEAF):
+            query = query_ids[group, lane]
+            if query != NO_POINT:
+                for i in range(k):
+                    squared_distance[query, i] = found[lane, i]
+                    index[query, i] = found_ids[lane, i]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,42 +33,85 @@ def nearest(
 
     squared_distance = query.new_empty(query.shape[0])
     index = query.new_empty(query.shape[0], dtype=torch.int64)
-    arrays = [t.detach().numpy() for t in (query_points, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets)]
+    arrays = arrays_of(query_points, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets)
     parallel_for(nearest_range, int(query_leaf_offsets[-1]), *arrays, squared_distance.numpy(), index.numpy(), grain=_GRAIN)
     return squared_distance, index
 
 
 @nearest.register_fake
-def _(query: Tensor, target: Tensor, *tree: Tensor) -> tuple[Tensor, Tensor]:
+def _(query: Tensor, target: Tensor, *tree: Any) -> tuple[Tensor, Tensor]:
     return query.new_empty(query.shape[0]), query.new_empty(query.shape[0], dtype=torch.int64)
 
 
-def _save(ctx, inputs, output) -> None:
+@torch.library.custom_op("unproject::k_nearest", mutates_args=(), device_types="cpu")
+def k_nearest(
+    query: Tensor,
+    target: Tensor,
+    query_points: Tensor,
+    query_ids: Tensor,
+    query_leaf_offsets: Tensor,
+    points: Tensor,
+    ids: Tensor,
+    boxes: Tensor,
+    low_ids: Tensor,
+    leaf_offsets: Tensor,
+    k: int,
+    exclude_same: bool,
+) -> tuple[Tensor, Tensor]:
+    """Squared distances [Q, K], ascending, and indices int64 [Q, K] of the k targets nearest to each query, i itself left out for i if asked."""
+    from ..kernels.nearest import k_nearest_range
+
+    squared_distance = query.new_empty((query.shape[0], k))
+    index = query.new_empty((query.shape[0], k), dtype=torch.int64)
+    arrays = arrays_of(query_points, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets)
+    outputs = (exclude_same, squared_distance.numpy(), index.numpy())
+    parallel_for(k_nearest_range, int(query_leaf_offsets[-1]), *arrays, *outputs, grain=max(1, _GRAIN // (1 + k // 2)))
+    return squared_distance, index
+
+
+@k_nearest.register_fake
+def _(query: Tensor, target: Tensor, *tree: Any) -> tuple[Tensor, Tensor]:
+    size = (query.shape[0], tree[-2])
+    return query.new_empty(size), query.new_empty(size, dtype=torch.int64)
+
+
+def arrays_of(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def save_pairs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Keep query, target and index for `squared_distance_backward`."""
     ctx.save_for_backward(inputs[0], inputs[1], output[1])
     ctx.mark_non_differentiable(output[1])
-    ctx.tree_inputs = len(inputs) - 2
+    ctx.other_inputs = len(inputs) - 2
 
 
-def _backward(ctx, grad: Tensor, _grad_index: Tensor):
-    """From the points and the index, in torch: so it can be differentiated again."""
+def squared_distance_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    """Of |query - target[index]|^2 with index [Q] or [Q, K], in torch, so that it can be differentiated again."""
     query, target, index = ctx.saved_tensors
-    grad_query, grad_target = squared_distance_gradient(query, target, index, grad, ctx.needs_input_grad[1])
-    return grad_query, grad_target, *([None] * ctx.tree_inputs)
-
-
-def squared_distance_gradient(query: Tensor, target: Tensor, index: Tensor, grad: Tensor, of_target: bool) -> tuple[Tensor, Tensor | None]:
-    """Gradients of |query - target[index]|^2 with cotangent `grad` [Q] or [Q, K]."""
     each = query if index.dim() == 1 else query.unsqueeze(1)
     flow = (2 * grad).unsqueeze(-1) * (each - target[index])
-    grad_target = torch.zeros_like(target).index_add(0, index.flatten(), flow.reshape(-1, 3), alpha=-1) if of_target else None
-    return (flow if index.dim() == 1 else flow.sum(1)), grad_target
+    grad_query = flow if index.dim() == 1 else flow.sum(1)
+    grad_target = None
+    if ctx.needs_input_grad[1]:
+        grad_target = torch.zeros_like(target).index_add(0, index.flatten(), flow.reshape(-1, 3), alpha=-1)
+    return grad_query, grad_target, *([None] * ctx.other_inputs)
 
 
-nearest.register_autograd(_backward, setup_context=_save)
+nearest.register_autograd(squared_distance_backward, setup_context=save_pairs)
+k_nearest.register_autograd(squared_distance_backward, setup_context=save_pairs)
 
 
-@example(nearest)
-def _example(dtype: torch.dtype) -> tuple[Tensor, ...]:
+def example_trees(dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Arguments that all searches share: two small clouds and their trees."""
     query, target = torch.linspace(0, 1, 60, dtype=dtype).reshape(20, 3), torch.linspace(-1, 2, 75, dtype=dtype).reshape(25, 3) ** 2
     query_tree, tree = build_point_tree(query, torch.tensor([0, 12, 20])), build_point_tree(target, torch.tensor([0, 20, 25]))
     return query.requires_grad_(), target.requires_grad_(), *(query_tree[i] for i in (0, 1, 4)), *tree
+
+
+example(nearest)(example_trees)
+
+
+@example(k_nearest)
+def _example(dtype: torch.dtype) -> tuple[Any, ...]:
+    return *example_trees(dtype), 3, False

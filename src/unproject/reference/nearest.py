@@ -30,7 +30,7 @@ def k_nearest(
 
 
 def radius_pairs(query: Tensor, target: Tensor, radius: float, query_offsets: Tensor, target_offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Every (query index, target index) within the radius, in ascending order."""
+    """Twin of ops.radius.radius_fill: every (query, target) within the radius, in ascending order."""
     queries, targets = [], []
     for rows, first, block in blocks(query.detach(), target.detach(), query_offsets, target_offsets):
         i, j = (block <= radius * radius).nonzero(as_tuple=True)
@@ -38,6 +38,21 @@ def radius_pairs(query: Tensor, target: Tensor, radius: float, query_offsets: Te
         targets.append(j + first)
     empty = query.new_zeros(0, dtype=torch.int64)
     return torch.cat([empty, *queries]), torch.cat([empty, *targets])
+
+
+def first_in_radius(
+    query: Tensor, target: Tensor, radius: float, k: int, query_offsets: Tensor, target_offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Twin of ops.radius.ball_query."""
+    index = query.new_full((query.shape[0], k), -1, dtype=torch.int64)
+    for rows, first, block in blocks(query.detach(), target.detach(), query_offsets, target_offsets):
+        inside = block <= radius * radius
+        rank = inside.cumsum(1) - 1
+        i, j = (inside & (rank < k)).nonzero(as_tuple=True)
+        index[i + rows.start, rank[i, j]] = j + first
+    if target.shape[0] == 0:
+        return query.new_zeros(index.shape), index
+    return pair_squared_distance(query, target, index.clamp(min=0)).where(index >= 0, 0), index
 
 
 def pair_squared_distance(query: Tensor, target: Tensor, index: Tensor) -> Tensor:
