@@ -36,10 +36,15 @@ from .geometry.mesh import make_mesh as make_mesh
 from .geometry.neighbors import Neighbors as Neighbors
 from .geometry.neighbors import PointIndex as PointIndex
 from .geometry.neighbors import RaggedNeighbors as RaggedNeighbors
+from .geometry.neighbors import ball_query as ball_query
 from .geometry.neighbors import build_index as build_index
 from .geometry.neighbors import knn as knn
 from .geometry.neighbors import nearest as nearest
 from .geometry.neighbors import radius_search as radius_search
+from .geometry.pca import LocalPca as LocalPca
+from .geometry.pca import PointNormals as PointNormals
+from .geometry.pca import estimate_normals as estimate_normals
+from .geometry.pca import local_pca as local_pca
 from .geometry.points import PointCloud as PointCloud
 from .geometry.points import make_points as make_points
 from .geometry.query import ClosestPoint as ClosestPoint

@@ -58,7 +58,8 @@ def k_nearest(
     k: int,
     exclude_same: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances [Q, K], ascending, and indices int64 [Q, K] of the k targets nearest to each query, i itself left out for i if asked."""
+    """Squared distances [Q, K], ascending, and indices int64 [Q, K] of the k targets nearest to each query; target i is left out for
+    query i if asked."""
     from ..kernels.nearest import k_nearest_range
 
     squared_distance = query.new_empty((query.shape[0], k))

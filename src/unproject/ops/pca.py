@@ -11,7 +11,8 @@ from .examples import example
 
 @torch.library.custom_op("unproject::neighborhood_pca", mutates_args=(), device_types="cpu")
 def neighborhood_pca(points: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [Q, 3], ascending eigenvalues [Q, 3] of the covariance and its unit axes [Q, 3, 3] (rows) of points[index[offsets[q]:offsets[q + 1]]]."""
+    """Of the points index[offsets[q] : offsets[q + 1]]: mean [Q, 3], the covariance's ascending eigenvalues [Q, 3] and unit axes [Q, 3, 3]
+    as rows."""
     from ..kernels.pca import pca_range
 
     count = offsets.shape[0] - 1

@@ -58,7 +58,8 @@ def radius_fill(
     offsets: Tensor,
     total: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distance, target and query of all `total` pairs within the radius, those of query q from offsets[q] on (cumulative radius_count)."""
+    """Squared distance, target and query of all `total` pairs within the radius; those of query q begin at offsets[q], the sum of the
+    radius_count before it."""
     from ..kernels.radius import radius_fill_range
 
     squared_distance = query.new_empty(total)
@@ -113,7 +114,7 @@ def ball_query(
     squared_radius: float,
     k: int,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances [Q, K] and indices int64 [Q, K] of the first k targets, by index, within the radius; 0 and -1 where there are fewer."""
+    """Squared distances [Q, K] and indices int64 [Q, K] of the first k targets, by index, within the radius; 0 and -1 where fewer."""
     from ..kernels.radius import ball_range
 
     squared_distance = query.new_empty((query.shape[0], k))
