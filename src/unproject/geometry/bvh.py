@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape, describe
+from ..ops.bvh import build_face_bvh, refit_face_bvh
 from ..struct import TensorStruct
 
 
@@ -22,11 +23,23 @@ class Bvh(TensorStruct):
         faces: [F, 3] vertex indices that the tree was built for.
         face_offsets: [B + 1] where each mesh's faces begin; each mesh has its own tree.
         vertex_count: of the vertices that `faces` points to.
+        boxes: [M, 6, 8] least and greatest coordinates of each node's eight children.
+        children: int32 [M, 8] nodes, or -2 - block.
+        blocks: [K, 9, 8] corner coordinates of the up to eight faces of each leaf.
+        block_items: int32 [K, 8] these faces.
+        roots: int32 [B] a node of each mesh, -1 for one without faces.
+        depth: of the deepest tree.
     """
 
     faces: Tensor
     face_offsets: Tensor
     vertex_count: int
+    boxes: Tensor
+    children: Tensor
+    blocks: Tensor
+    block_items: Tensor
+    roots: Tensor
+    depth: int
 
     @property
     def face_count(self) -> int:
@@ -51,7 +64,22 @@ def build_bvh(vertices: Tensor, faces: Tensor, *, face_offsets: Tensor | None = 
     check_shape(faces, ["F", 3], name="faces", where="build_bvh", integer=True)
     check_indices(faces, vertices.shape[0], name="faces", where="build_bvh")
     offsets = check_offsets(face_offsets, faces.shape[0], name="face_offsets", where="build_bvh", device=faces.device)
-    return Bvh(faces=faces.to(torch.int64), face_offsets=offsets, vertex_count=vertices.shape[0])
+    triangles = faces.to(torch.int64).contiguous()
+    if vertices.device.type == "cpu":
+        boxes, children, blocks, block_items, roots, depth = build_face_bvh(vertices.detach().contiguous(), triangles, offsets)
+    else:  # queries elsewhere go by brute force and need no tree
+        boxes, children, blocks, block_items, roots, depth = (vertices.new_empty(0) for _ in range(6))
+    return Bvh(
+        faces=triangles,
+        face_offsets=offsets,
+        vertex_count=vertices.shape[0],
+        boxes=boxes,
+        children=children,
+        blocks=blocks,
+        block_items=block_items,
+        roots=roots,
+        depth=int(depth) if depth.numel() else 0,
+    )
 
 
 def refit(bvh: Bvh, vertices: Tensor) -> Bvh:
@@ -66,7 +94,10 @@ def refit(bvh: Bvh, vertices: Tensor) -> Bvh:
         ArgumentError: another vertex count, NaN or infinity.
     """
     check_shape(vertices, [bvh.vertex_count, 3], name="vertices", where="refit", finite=True)
-    return replace(bvh)
+    if bvh.roots.numel() == 0:
+        return bvh
+    boxes, blocks = refit_face_bvh(vertices.detach().contiguous(), bvh.faces, bvh.children, bvh.block_items)
+    return replace(bvh, boxes=boxes, blocks=blocks)
 
 
 def check_offsets(offsets: Tensor | None, count: int, *, name: str, where: str, device: torch.device) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
+from ..ops.closest_point import closest_face
+from ..ops.raycast import any_hit, first_hit
 from ..reference import closest_point as brute_closest_point
 from ..reference import raycast as brute_raycast
 from ..reference.closest_point import closest_on_triangle
@@ -78,19 +80,27 @@ def closest_point(
     where = "closest_point"
     check_shape(points, [..., 3], name="points", where=where)
     vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, points, where)
-    queries = points.reshape(-1, 3)
+    queries = points.reshape(-1, 3).contiguous()
     offsets = check_offsets(query_offsets, queries.shape[0], name="query_offsets", where=where, device=points.device)
     _check_batch(offsets, tree, where)
     with torch.no_grad():
-        face, barycentrics, squared = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
-    found = face >= 0
+        if points.device.type == "cpu":
+            tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
+            face, barycentrics, squared = closest_face(queries.detach(), offsets, *tensors, tree.depth)
+        else:
+            face, barycentrics, squared = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
     if faces.shape[0] == 0:
-        nearest = queries.new_full(queries.shape, torch.inf)
+        nearest = torch.full_like(queries, torch.inf)
     else:
+        found = (face >= 0)[:, None]
         corners = vertices[faces[face.clamp_min(0)]]
-        barycentrics = torch.where(found[:, None], closest_on_triangle(queries, corners), 0)
-        nearest = torch.where(found[:, None], (barycentrics.unsqueeze(-2) @ corners).squeeze(-2), torch.inf)
-        squared = torch.where(found, (torch.where(found[:, None], nearest, queries) - queries).square().sum(-1), torch.inf)
+        differentiable = torch.is_grad_enabled() and (queries.requires_grad or vertices.requires_grad)
+        if differentiable:
+            barycentrics = torch.where(found, closest_on_triangle(queries, corners), 0)
+        nearest = torch.where(found, (barycentrics.unsqueeze(-2) @ corners).squeeze(-2), torch.inf)
+        if differentiable:
+            offset = torch.where(found, nearest - queries, 0)
+            squared = torch.where(found[:, 0], offset.square().sum(-1), torch.inf)
     shape = points.shape[:-1]
     return ClosestPoint(
         face=face.reshape(shape),
@@ -136,8 +146,14 @@ def ray_cast(
     offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
     _check_batch(offsets, tree, where)
     with torch.no_grad():
-        face, distance, barycentrics = brute_raycast.ray_cast(origins, directions, near, far, vertices, faces, offsets, tree.face_offsets)
-    if faces.shape[0] > 0:
+        if origins.device.type == "cpu":
+            tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
+            face, barycentrics, distance = first_hit(origins.detach(), directions.detach(), near, far, offsets, *tensors, tree.depth)
+        else:
+            face, distance, barycentrics = brute_raycast.ray_cast(
+                origins, directions, near, far, vertices, faces, offsets, tree.face_offsets
+            )
+    if faces.shape[0] > 0 and torch.is_grad_enabled() and (origins.requires_grad or directions.requires_grad or vertices.requires_grad):
         hit = face >= 0
         t, weights = intersect_plane(origins, directions, vertices[faces[face.clamp_min(0)]])
         distance, barycentrics = torch.where(hit, t, torch.inf), torch.where(hit[:, None], weights, 0)
@@ -162,17 +178,16 @@ def occluded(
     Returns:
         [...] bool. No gradient.
     """
-    hit = ray_cast(
-        origins.detach(),
-        directions.detach(),
-        mesh,
-        bvh=bvh,
-        min_distance=min_distance,
-        max_distance=max_distance,
-        query_offsets=query_offsets,
-        face_offsets=face_offsets,
-    )
-    return hit.face >= 0
+    where = "occluded"
+    origins, directions, near, far, shape = _rays(origins.detach(), directions.detach(), min_distance, max_distance, where)
+    vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, origins, where)
+    offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
+    _check_batch(offsets, tree, where)
+    if origins.device.type == "cpu":
+        hit = any_hit(origins, directions, near, far, offsets, tree.boxes, tree.children, tree.blocks, tree.roots, tree.depth)
+    else:
+        hit = brute_raycast.ray_cast(origins, directions, near, far, vertices.detach(), faces, offsets, tree.face_offsets)[0] >= 0
+    return hit.reshape(shape)
 
 
 def _mesh_and_tree(mesh: MeshLike, bvh: Bvh | None, face_offsets: Tensor | None, like: Tensor, where: str) -> tuple[Tensor, Tensor, Bvh]:
@@ -183,6 +198,10 @@ def _mesh_and_tree(mesh: MeshLike, bvh: Bvh | None, face_offsets: Tensor | None,
         raise ArgumentError(f"{where}: the mesh is {vertices.dtype} on {vertices.device}, the queries are {like.dtype} on {like.device}")
     if bvh is None:
         bvh = build_bvh(vertices.detach(), faces, face_offsets=face_offsets)
+    elif bvh.roots.numel() == 0 and bvh.face_offsets.shape[0] > 1 and like.device.type == "cpu":
+        raise ArgumentError(f"{where}: `bvh` was built on another device; call build_bvh on the CPU")
+    elif bvh.boxes.dtype != like.dtype:
+        raise ArgumentError(f"{where}: `bvh` is {bvh.boxes.dtype}, the mesh is {like.dtype}")
     elif bvh.face_count != faces.shape[0] or bvh.vertex_count != vertices.shape[0]:
         raise ArgumentError(
             f"{where}: `bvh` was built for {bvh.face_count} faces and {bvh.vertex_count} vertices, "
@@ -208,4 +227,10 @@ def _rays(
     origins, directions = torch.broadcast_tensors(origins, directions)
     shape = origins.shape[:-1]
     limits = [torch.as_tensor(x, dtype=origins.dtype, device=origins.device).detach().expand(shape).reshape(-1) for x in (near, far)]
-    return origins.reshape(-1, 3), directions.reshape(-1, 3), limits[0], limits[1], shape
+    return (
+        origins.reshape(-1, 3).contiguous(),
+        directions.reshape(-1, 3).contiguous(),
+        limits[0].contiguous(),
+        limits[1].contiguous(),
+        shape,
+    )

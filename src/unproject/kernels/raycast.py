@@ -1,0 +1,168 @@
+"""First face on a ray, or any: descent of the eight-wide tree, eight boxes or eight triangles at once.
+
+Source of the triangle test: Woop, Benthin, Wald, Watertight ray/triangle intersection, 2013. Its edge functions must not be fused: the two
+faces of an edge then compute the same number up to the sign, and none of them can miss a ray between them.
+Source of the margin of the box test: Ize, Robust BVH ray traversal, 2013.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .closest_point import push_nearest_first
+from .jit import kernel
+from .simd import bits, first_bit, lane, least, load, maximum, minimum, select, splat, splat_like
+
+
+@kernel(fastmath=False)
+def ray_frame(direction_x, direction_y, direction_z, one):
+    """Axes x, y and z of the sheared frame (z the direction's greatest), and the shear."""
+    x, y, z = abs(direction_x), abs(direction_y), abs(direction_z)
+    if x >= y and x >= z:
+        return 1, 2, 0, direction_y / direction_x, direction_z / direction_x, one / direction_x
+    if y >= z:
+        return 2, 0, 1, direction_z / direction_y, direction_x / direction_y, one / direction_y
+    return 0, 1, 2, direction_x / direction_z, direction_y / direction_z, one / direction_z
+
+
+@kernel(fastmath=False)
+def hits_in_block(blocks, start, frame, origin, near, far):
+    """Distances to the eight triangles at `start`, infinite outside of [near, far], and the weights of the second and third corners."""
+    x_axis, y_axis, z_axis, shear_x, shear_y, shear_z = frame
+    ox, oy, oz = origin
+    az = load(blocks, start + 8 * z_axis) - oz
+    bz = load(blocks, start + 24 + 8 * z_axis) - oz
+    cz = load(blocks, start + 48 + 8 * z_axis) - oz
+    ax = (load(blocks, start + 8 * x_axis) - ox) - shear_x * az
+    ay = (load(blocks, start + 8 * y_axis) - oy) - shear_y * az
+    bx = (load(blocks, start + 24 + 8 * x_axis) - ox) - shear_x * bz
+    by = (load(blocks, start + 24 + 8 * y_axis) - oy) - shear_y * bz
+    cx = (load(blocks, start + 48 + 8 * x_axis) - ox) - shear_x * cz
+    cy = (load(blocks, start + 48 + 8 * y_axis) - oy) - shear_y * cz
+    u, v, w = cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax
+    zero = splat_like(0, ax)
+    determinant = u + v + w
+    scale = splat_like(1, ax) / determinant
+    t = (u * az + v * bz + w * cz) * scale * shear_z
+    hit = ((u >= zero) & (v >= zero) & (w >= zero)) | ((u <= zero) & (v <= zero) & (w <= zero))
+    hit = hit & (t >= near) & (t <= far) & ~(determinant == zero)
+    return select(hit, t, splat_like(np.inf, ax)), v * scale, w * scale
+
+
+@kernel
+def is_ray(origins, directions, i):
+    """Whether all numbers of a ray are finite and its direction is not zero."""
+    x, y, z = directions[i, 0], directions[i, 1], directions[i, 2]
+    total = abs(x) + abs(y) + abs(z) + abs(origins[i, 0]) + abs(origins[i, 1]) + abs(origins[i, 2])
+    return total < np.inf and not (x == 0 and y == 0 and z == 0)
+
+
+@kernel
+def ray_lanes(origins, directions, i):
+    """A ray for both tests: sheared frame and origin in it; origin, inverse direction, and which rows of boxes it meets first."""
+    one = origins.dtype.type(1)
+    dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
+    x_axis, y_axis, z_axis, sx, sy, sz = ray_frame(dx, dy, dz, one)
+    frame = x_axis, y_axis, z_axis, splat(sx), splat(sy), splat(sz)
+    permuted = splat(origins[i, x_axis]), splat(origins[i, y_axis]), splat(origins[i, z_axis])
+    origin = splat(origins[i, 0]), splat(origins[i, 1]), splat(origins[i, 2])
+    inverse = splat(one / dx), splat(one / dy), splat(one / dz)
+    return frame, permuted, origin, inverse, (0 if dx >= 0 else 24, 8 if dy >= 0 else 32, 16 if dz >= 0 else 40)
+
+
+@kernel
+def entries_of_boxes(boxes, start, origin, inverse, nearer, first, limit):
+    """Where a ray enters the eight boxes at `start`, and the bits of those that it meets between `first` and `limit`."""
+    ox, oy, oz = origin
+    ix, iy, iz = inverse
+    nx, ny, nz = nearer
+    margin = splat_like(1 + 8 * 1.2e-7, ox) if boxes.itemsize == 4 else splat_like(1 + 8 * 2.3e-16, ox)
+    t0 = maximum((load(boxes, start + nx) - ox) * ix, first)  # 0 * inf is NaN, which leaves the other one
+    t0 = maximum((load(boxes, start + ny) - oy) * iy, t0)
+    t0 = maximum((load(boxes, start + nz) - oz) * iz, t0)
+    t1 = minimum((load(boxes, start + 24 - nx) - ox) * ix * margin, limit)
+    t1 = minimum((load(boxes, start + 40 - ny) - oy) * iy * margin, t1)
+    t1 = minimum((load(boxes, start + 56 - nz) - oz) * iz * margin, t1)
+    return t0, bits(t0 <= t1)
+
+
+@kernel
+def first_hit_range(
+    begin, end, origins, directions, near, far, batch, roots, boxes, children, blocks, block_items, depth, face, weights, distance
+):
+    """For the rays [begin, end): first face hit, barycentrics, distance. `batch` has the tree of each ray, or is empty."""
+    dtype = origins.dtype
+    infinity = dtype.type(np.inf)
+    stack, keys = np.empty(8 * depth + 8, np.int32), np.empty(8 * depth + 8, dtype)
+    last_tree, last_block = np.int64(-1), np.int64(-1)
+    for i in range(begin, end):
+        tree = batch[i] if len(batch) > 0 else 0
+        face[i], distance[i] = -1, infinity
+        weights[i, 0], weights[i, 1], weights[i, 2] = 0, 0, 0
+        if roots[tree] < 0 or not is_ray(origins, directions, i):
+            continue
+        frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
+        first = splat(max(near[i], dtype.type(0)))
+        best, block = far[i], np.int64(-1)
+        if tree == last_tree and last_block >= 0:  # where the ray before hit: often a good first bound
+            t, _, _ = hits_in_block(blocks, 72 * last_block, frame, permuted, first, splat(best))
+            nearest = least(t)
+            if nearest < infinity:
+                best, block = nearest, last_block
+        stack[0], keys[0] = roots[tree], 0
+        top = 1
+        while top > 0:
+            top -= 1
+            node = np.int64(stack[top])
+            if keys[top] > best:
+                continue
+            if node < 0:
+                t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, splat(best))
+                nearest = least(t)
+                if nearest < best or (nearest == best and nearest < infinity and block < 0):
+                    best, block = nearest, -2 - node
+            else:
+                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best))
+                top = push_nearest_first(children, node, entries, met, stack, keys, top)
+        if block >= 0:
+            t, v, w = hits_in_block(blocks, 72 * block, frame, permuted, first, splat(best))
+            k = first_bit(bits(t == splat(best)))
+            face[i], distance[i] = block_items[block, k], best
+            weights[i, 1], weights[i, 2] = lane(v, k), lane(w, k)
+            weights[i, 0] = 1 - weights[i, 1] - weights[i, 2]
+            last_tree, last_block = np.int64(tree), block
+
+
+@kernel
+def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxes, children, blocks, depth, hit):
+    """For the rays [begin, end): whether any face lies between near and far."""
+    dtype = origins.dtype
+    stack = np.empty(8 * depth + 8, np.int32)
+    last_tree, last_block = np.int64(-1), np.int64(-1)
+    for i in range(begin, end):
+        tree = batch[i] if len(batch) > 0 else 0
+        hit[i] = False
+        if roots[tree] < 0 or not is_ray(origins, directions, i):
+            continue
+        frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
+        first, limit = splat(max(near[i], dtype.type(0))), splat(far[i])
+        stack[0] = roots[tree]
+        top = 1
+        if tree == last_tree and last_block >= 0:  # what blocked the ray before is tried first
+            stack[1] = -2 - last_block
+            top = 2
+        while top > 0:
+            top -= 1
+            node = np.int64(stack[top])
+            if node < 0:
+                t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, limit)
+                if least(t) < np.inf:
+                    hit[i] = True
+                    last_tree, last_block = np.int64(tree), -2 - node
+                    break
+            else:
+                _, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, limit)
+                while met != 0:
+                    stack[top] = children[node, first_bit(met)]
+                    met &= met - 1
+                    top += 1

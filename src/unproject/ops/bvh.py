@@ -1,0 +1,165 @@
+"""Operators: the eight-wide tree of boxes over the faces of packed meshes, its refit, and an order of queries that suits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dispatch import for_each_slice, parallel_for
+from .examples import example
+
+_ITEM_GRAIN = 8192
+_BLOCK_GRAIN = 1024
+_SMALL_TASK = 2048  # items; smaller ranges are not split among threads
+_LARGE_TASK = 1 << 17  # items; keeps a slice below 0.1 s
+
+
+@torch.library.custom_op("unproject::build_face_bvh", mutates_args=(), device_types="cpu")
+def build_face_bvh(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A tree over the faces [F, 3] of each mesh of a batch with offsets [B + 1].
+
+    Returns:
+        Boxes [M, 6, 8], children int32 [M, 8], blocks [K, 9, 8], block items int32 [K, 8], roots int32 [B], depth int64 []; the layout is
+        explained in kernels/bvh.py.
+    """
+    from ..kernels import bvh as kernels
+
+    records, items = _make_records(kernels.face_records, faces.shape[0], vertices.numpy(), faces.numpy())
+    boxes, children, block_items, roots, depth = _build(kernels, records, items, face_offsets.numpy())
+    blocks, _ = _fill(kernels.fill_face_blocks, 9, vertices, block_items, faces.numpy())
+    return boxes, children, blocks, block_items, roots, depth
+
+
+@build_face_bvh.register_fake
+def _(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    context = torch.library.get_ctx()
+    nodes, blocks = context.new_dynamic_size(), context.new_dynamic_size()
+    integers = lambda *shape: vertices.new_empty(shape, dtype=torch.int32)
+    return (
+        vertices.new_empty((nodes, 6, 8)),
+        integers(nodes, 8),
+        vertices.new_empty((blocks, 9, 8)),
+        integers(blocks, 8),
+        integers(face_offsets.shape[0] - 1),
+        vertices.new_empty((), dtype=torch.int64),
+    )
+
+
+@torch.library.custom_op("unproject::refit_face_bvh", mutates_args=(), device_types="cpu")
+def refit_face_bvh(vertices: Tensor, faces: Tensor, children: Tensor, block_items: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes [M, 6, 8] and blocks [K, 9, 8] of the same tree for moved vertices."""
+    from ..kernels import bvh as kernels
+
+    blocks, block_boxes = _fill(kernels.fill_face_blocks, 9, vertices, block_items, faces.numpy())
+    boxes = vertices.new_empty((children.shape[0], 6, 8))
+    kernels.refit_nodes(children.numpy(), block_boxes, boxes.numpy().reshape(-1))
+    return boxes, blocks
+
+
+@refit_face_bvh.register_fake
+def _(vertices: Tensor, faces: Tensor, children: Tensor, block_items: Tensor) -> tuple[Tensor, Tensor]:
+    return vertices.new_empty((children.shape[0], 6, 8)), vertices.new_empty((block_items.shape[0], 9, 8))
+
+
+def curve_order(points: Tensor, offsets: Tensor) -> np.ndarray:
+    """Indices int32 [N] that sort the points of each set along a Morton curve of its own."""
+    from ..kernels import curve as kernels
+
+    buffers = [np.empty(points.shape[0], np.int32) for _ in range(4)]
+    kernels.curve_order(points.numpy(), offsets.numpy(), *buffers)
+    return buffers[0]
+
+
+def batch_index(offsets: Tensor) -> np.ndarray:
+    """The batch item int32 [N] of each query; empty where there is but one item."""
+    if offsets.shape[0] == 2:
+        return np.empty(0, np.int32)
+    return np.repeat(np.arange(offsets.shape[0] - 1, dtype=np.int32), np.diff(offsets.numpy()))
+
+
+def _make_records(kernel: Callable[..., Any], count: int, coordinates: np.ndarray, *indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    records, items = np.empty(8 * count, coordinates.dtype), np.empty(count, np.int32)
+    parallel_for(kernel, count, coordinates, *indices, records, items, grain=_ITEM_GRAIN)
+    return records, items
+
+
+def _fill(
+    kernel: Callable[..., Any], rows: int, coordinates: Tensor, block_items: Tensor, *indices: np.ndarray
+) -> tuple[Tensor, np.ndarray]:
+    """Blocks [K, rows, 8] and the boxes [K, 6] around them."""
+    count = block_items.shape[0]
+    blocks, boxes = coordinates.new_empty((count, rows, 8)), np.empty((count, 6), coordinates.numpy().dtype)
+    arrays = (coordinates.numpy(), *indices, block_items.numpy(), blocks.numpy().reshape(-1), boxes)
+    parallel_for(kernel, count, *arrays, grain=_BLOCK_GRAIN)
+    return blocks, boxes
+
+
+def _build(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Boxes, children, block items, roots and depth of one tree for each range of records."""
+    count, dtype = len(items), records.dtype
+    binary = (np.empty(16 * count, dtype), np.empty(2 * count, np.int32), np.empty((2 * count, 2), np.int32))
+    tasks = _split_large(kernels, records, items, offsets, binary)
+
+    def build(_: int, begin: int, end: int) -> None:
+        kernels.build_subtrees(begin, end, tasks, records, items, *binary)
+
+    if len(tasks):
+        for_each_slice(build, len(tasks), slices=1 if count <= _SMALL_TASK else min(len(tasks), 16 * torch.get_num_threads()))
+    starts = np.where(offsets[1:] > offsets[:-1], 2 * offsets[:-1], -1)
+    boxes, children, block_items = np.empty(48 * count, dtype), np.empty((count, 8), np.int32), np.empty((count, 8), np.int32)
+    roots, totals = np.empty(len(starts), np.int32), np.zeros(3, np.int64)
+    kernels.collapse(starts, *binary, items, boxes, children, block_items, roots, totals)
+    nodes, blocks, depth = totals.tolist()
+    return (
+        torch.from_numpy(boxes[: 48 * nodes].reshape(nodes, 6, 8).copy()),
+        torch.from_numpy(children[:nodes].copy()),
+        torch.from_numpy(block_items[:blocks].copy()),
+        torch.from_numpy(roots),
+        torch.tensor(depth),
+    )
+
+
+def _split_large(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray, binary: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Rows of begin, end, base, depth: what is left to build after the largest ranges were split, enough of it for all threads."""
+    threads, count = torch.get_num_threads(), len(items)
+    largest = min(_LARGE_TASK, max(_SMALL_TASK, count // (8 * threads))) if threads > 1 else _LARGE_TASK
+    ranges = np.stack([offsets[:-1], offsets[1:], 2 * offsets[:-1], np.zeros_like(offsets[:-1])], 1)[offsets[1:] > offsets[:-1]]
+    sizes = ranges[:, 1] - ranges[:, 0]
+    small, large = [ranges[sizes <= largest]], ranges[sizes > largest].tolist()
+    if large:
+        space = kernels.workspace(records)
+    while large:
+        begin, end, base, depth = large.pop()
+        middle = kernels.split_node(records, items, begin, end, base, depth, *binary, space)
+        for child in ([begin, middle, base + 1, depth + 1], [middle, end, base + 2 * (middle - begin), depth + 1]):
+            if child[1] - child[0] > largest:
+                large.append(child)
+            else:
+                small.append(np.array([child]))
+    tasks = np.concatenate(small).astype(np.int64)
+    return tasks[np.argsort(tasks[:, 0] - tasks[:, 1], kind="stable")] if threads > 1 else tasks  # large ones first
+
+
+def example_mesh(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Vertices, faces and face offsets of two meshes and an empty one."""
+    steps = torch.arange(12, dtype=dtype)
+    vertices = torch.stack([steps.cos(), steps.sin(), steps * 0.1], -1)
+    first = torch.arange(10)
+    faces = torch.stack([first, first + 1, first + 2], -1)
+    return vertices, faces, torch.tensor([0, 9, 9, 10])
+
+
+@example(build_face_bvh)
+def _build_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return example_mesh(dtype)
+
+
+@example(refit_face_bvh)
+def _refit_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
+    vertices, faces, offsets = example_mesh(dtype)
+    _, children, _, block_items, _, _ = build_face_bvh(vertices, faces, offsets)
+    return vertices + 1, faces, children, block_items
