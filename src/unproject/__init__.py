@@ -56,3 +56,15 @@ from .io.load import load as load
 from .io.load import load_mesh as load_mesh
 from .io.load import load_points as load_points
 from .io.load import save as save
+from .losses.chamfer import ChamferTerms as ChamferTerms
+from .losses.chamfer import chamfer_distance as chamfer_distance
+from .losses.chamfer import chamfer_terms as chamfer_terms
+from .losses.chamfer import one_sided_chamfer_distance as one_sided_chamfer_distance
+from .losses.metrics import SurfaceMetrics as SurfaceMetrics
+from .losses.metrics import point_metrics as point_metrics
+from .losses.metrics import surface_metrics as surface_metrics
+from .losses.robust import cauchy as cauchy
+from .losses.robust import geman_mcclure as geman_mcclure
+from .losses.robust import huber as huber
+from .losses.robust import squared as squared
+from .losses.robust import unsquared as unsquared

@@ -195,9 +195,9 @@ def radius_search(
         offsets = _offsets_of(torch.bincount(owner, minlength=queries.point_count))
         squared_distance = reference.pair_squared_distance(queries.points[owner], targets.points, index)
     else:
-        arguments = (*_op_arguments(queries, targets), radius * radius)
-        offsets = _offsets_of(radius_ops.radius_count(arguments[0].detach(), *arguments[2:]))
-        squared_distance, index, owner = radius_ops.radius_fill(*arguments, offsets, int(offsets[-1]))
+        arguments = _op_arguments(queries, targets)
+        offsets = _offsets_of(radius_ops.radius_count(arguments[0].detach(), *arguments[2:], radius * radius))
+        squared_distance, index, owner = radius_ops.radius_fill(*arguments, radius * radius, offsets, int(offsets[-1]))
     return RaggedNeighbors(squared_distance=squared_distance, index=index, query=owner, offsets=offsets)
 
 

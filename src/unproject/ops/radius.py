@@ -149,9 +149,9 @@ def _count_example(dtype: torch.dtype) -> tuple[Any, ...]:
 
 @example(radius_fill)
 def _fill_example(dtype: torch.dtype) -> tuple[Any, ...]:
-    arguments = (*example_trees(dtype), 0.1)
-    offsets = torch.nn.functional.pad(radius_count(arguments[0].detach(), *arguments[2:]).cumsum(0), (1, 0))
-    return *arguments, offsets, int(offsets[-1])
+    arguments = example_trees(dtype)
+    offsets = torch.nn.functional.pad(radius_count(arguments[0].detach(), *arguments[2:], 0.1).cumsum(0), (1, 0))
+    return *arguments, 0.1, offsets, int(offsets[-1])
 
 
 @example(ball_query)
