@@ -68,3 +68,15 @@ from .losses.robust import geman_mcclure as geman_mcclure
 from .losses.robust import huber as huber
 from .losses.robust import squared as squared
 from .losses.robust import unsquared as unsquared
+from .lie.quaternions import matrix_from_quaternion as matrix_from_quaternion
+from .lie.quaternions import quaternion_from_matrix as quaternion_from_matrix
+from .lie.rotations import euler_from_matrix as euler_from_matrix
+from .lie.rotations import matrix_from_euler as matrix_from_euler
+from .lie.rotations import nearest_rotation as nearest_rotation
+from .lie.se3 import se3_apply as se3_apply
+from .lie.se3 import se3_exp as se3_exp
+from .lie.se3 import se3_inverse as se3_inverse
+from .lie.se3 import se3_log as se3_log
+from .lie.so3 import so3_exp as so3_exp
+from .lie.so3 import so3_log as so3_log
+from .lie.so3 import so3_random as so3_random

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
-from ..lie.series import arctan_ratio, stumpff
+from ..lie.series import stumpff
+from ..reference.series import arctan_ratio
 
 _NEWTON_STEPS = 30
 
