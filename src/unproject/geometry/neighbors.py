@@ -14,9 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape, describe
+from ..ops import farthest as farthest_ops
 from ..ops import nearest as nearest_ops
 from ..ops import radius as radius_ops
 from ..ops.point_tree import build_point_tree
+from ..reference import farthest as farthest_reference
 from ..reference import nearest as reference
 from ..struct import TensorStruct
 from .bvh import check_offsets
@@ -238,6 +240,44 @@ def ball_query(
         result = radius_ops.ball_query(*_op_arguments(queries, targets), radius * radius, k)
     squared_distance, index = result
     return Neighbors(squared_distance=squared_distance, index=index)
+
+
+def farthest_points(
+    points: Float[Tensor, "N D"] | PointIndex,
+    k: int,
+    *,
+    start: int | Int[Tensor, "B"] = 0,
+    offsets: Int[Tensor, "B+1"] | None = None,
+) -> Int[Tensor, "B*k"]:
+    """Farthest-point samples: each is the point farthest from those chosen before it. Exact, no point twice.
+
+    Args:
+        points: [N, D] points or an index of them.
+        k: samples of each cloud.
+        start: the first sample of every cloud, counted within the cloud; or [B], one for each.
+        offsets: int64 [B + 1] of a packed batch. Not with an index, which has its own.
+
+    Returns:
+        int64 [B * k], indices into the packed points, cloud after cloud, in the order of choice.
+
+    Raises:
+        ArgumentError: shapes, NaN, a cloud with fewer than k points, a start outside of its cloud.
+
+    Gradient: none. Source: Eldar et al. 1997; Gonzalez 1985 (within twice of the best cover).
+    """
+    index = _index(points, offsets, name="points", where="farthest_points")
+    sizes = index.offsets.diff()
+    smallest = int(sizes.min()) if len(sizes) else k
+    if not 0 <= k <= smallest:
+        raise ArgumentError(f"farthest_points: `k` must lie in 0 to {smallest}, the size of the smallest cloud, got {k}")
+    starts = torch.as_tensor(start, dtype=torch.int64, device=sizes.device).expand(sizes.shape)
+    if k > 0 and bool(((starts < 0) | (starts >= sizes)).any()):
+        raise ArgumentError(f"farthest_points: `start` must lie within its cloud, got {start} for sizes {sizes.tolist()[:8]}")
+    starts = index.offsets[:-1] + starts
+    if not index.tree:
+        return farthest_reference.farthest_points(index.points, index.offsets, starts, k)
+    leaf_points, ids, boxes, _, leaf_offsets = index.tree
+    return farthest_ops.farthest_points(_in_space(index.points.detach()), leaf_points, ids, boxes, leaf_offsets, starts, k)
 
 
 def _check_radius(radius: float, *, where: str) -> None:
