@@ -14,8 +14,6 @@ from ..ops.closest_point import closest_face
 from ..ops.raycast import any_hit, first_hit
 from ..reference import closest_point as brute_closest_point
 from ..reference import raycast as brute_raycast
-from ..reference.closest_point import closest_on_triangle
-from ..reference.raycast import intersect_plane
 from ..struct import TensorStruct
 from .bvh import Bvh, build_bvh, check_offsets
 from .mesh import Mesh
@@ -83,24 +81,11 @@ def closest_point(
     queries = points.reshape(-1, 3).contiguous()
     offsets = check_offsets(query_offsets, queries.shape[0], name="query_offsets", where=where, device=points.device)
     _check_batch(offsets, tree, where)
-    with torch.no_grad():
-        if points.device.type == "cpu":
-            tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
-            face, barycentrics, squared = closest_face(queries.detach(), offsets, *tensors, tree.depth)
-        else:
-            face, barycentrics, squared = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
-    if faces.shape[0] == 0:
-        nearest = torch.full_like(queries, torch.inf)
+    if points.device.type == "cpu":
+        tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
+        face, barycentrics, nearest, squared = closest_face(queries, vertices, faces, offsets, *tensors, tree.depth)
     else:
-        found = (face >= 0)[:, None]
-        corners = vertices[faces[face.clamp_min(0)]]
-        differentiable = torch.is_grad_enabled() and (queries.requires_grad or vertices.requires_grad)
-        if differentiable:
-            barycentrics = torch.where(found, closest_on_triangle(queries, corners), 0)
-        nearest = torch.where(found, (barycentrics.unsqueeze(-2) @ corners).squeeze(-2), torch.inf)
-        if differentiable:
-            offset = torch.where(found, nearest - queries, 0)
-            squared = torch.where(found[:, 0], offset.square().sum(-1), torch.inf)
+        face, barycentrics, nearest, squared = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
     shape = points.shape[:-1]
     return ClosestPoint(
         face=face.reshape(shape),
@@ -145,18 +130,11 @@ def ray_cast(
     vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, origins, where)
     offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
     _check_batch(offsets, tree, where)
-    with torch.no_grad():
-        if origins.device.type == "cpu":
-            tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
-            face, barycentrics, distance = first_hit(origins.detach(), directions.detach(), near, far, offsets, *tensors, tree.depth)
-        else:
-            face, distance, barycentrics = brute_raycast.ray_cast(
-                origins, directions, near, far, vertices, faces, offsets, tree.face_offsets
-            )
-    if faces.shape[0] > 0 and torch.is_grad_enabled() and (origins.requires_grad or directions.requires_grad or vertices.requires_grad):
-        hit = face >= 0
-        t, weights = intersect_plane(origins, directions, vertices[faces[face.clamp_min(0)]])
-        distance, barycentrics = torch.where(hit, t, torch.inf), torch.where(hit[:, None], weights, 0)
+    if origins.device.type == "cpu":
+        tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
+        face, barycentrics, distance = first_hit(origins, directions, near, far, vertices, faces, offsets, *tensors, tree.depth)
+    else:
+        face, barycentrics, distance = brute_raycast.ray_cast(origins, directions, near, far, vertices, faces, offsets, tree.face_offsets)
     return RayHit(face=face.reshape(shape), distance=distance.reshape(shape), barycentrics=barycentrics.reshape(*shape, 3))
 
 
@@ -207,7 +185,7 @@ def _mesh_and_tree(mesh: MeshLike, bvh: Bvh | None, face_offsets: Tensor | None,
             f"{where}: `bvh` was built for {bvh.face_count} faces and {bvh.vertex_count} vertices, "
             f"the mesh has {faces.shape[0]} and {vertices.shape[0]}"
         )
-    return vertices, faces, bvh
+    return vertices.contiguous(), bvh.faces, bvh
 
 
 def _check_batch(query_offsets: Tensor, bvh: Bvh, where: str) -> None:

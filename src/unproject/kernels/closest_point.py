@@ -23,7 +23,7 @@ def _on_segment(ax, ay, az, ux, uy, uz, length, zero, one):
 
 @kernel
 def closest_in_block(blocks, start, px, py, pz, flat):
-    """Squared distances of a point to the eight triangles at `start`, and the weights of their second and third corners.
+    """Squared distances of a point to the eight triangles at `start`, and the weights of their corners there.
 
     The least of four candidates, each a point of the triangle: three edges, and the projection where it lies inside. Triangles whose
     squared area is below `flat` times the product of two squared edges have only their edges. NaN for empty places.
@@ -39,10 +39,11 @@ def closest_in_block(blocks, start, px, py, pz, flat):
     s, distance = _on_segment(ax, ay, az, ux, uy, uz, uu, zero, one)
     t, other = _on_segment(ax, ay, az, vx, vy, vz, vv, zero, one)
     nearer = other < distance
-    distance, s, t = select(nearer, other, distance), select(nearer, zero, s), select(nearer, t, zero)
-    r, other = _on_segment(bx, by, bz, ex, ey, ez, _dot(ex, ey, ez, ex, ey, ez), zero, one)
+    distance, r, s, t = select(nearer, other, distance), one - select(nearer, t, s), select(nearer, zero, s), select(nearer, t, zero)
+    far, other = _on_segment(bx, by, bz, ex, ey, ez, _dot(ex, ey, ez, ex, ey, ez), zero, one)
     nearer = other < distance
-    distance, s, t = select(nearer, other, distance), select(nearer, one - r, s), select(nearer, r, t)
+    distance = select(nearer, other, distance)
+    r, s, t = select(nearer, zero, r), select(nearer, one - far, s), select(nearer, far, t)
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     nn = _dot(nx, ny, nz, nx, ny, nz)
     p = _dot(vy * az - vz * ay, vz * ax - vx * az, vx * ay - vy * ax, nx, ny, nz)
@@ -57,7 +58,7 @@ def closest_in_block(blocks, start, px, py, pz, flat):
     )
     other = _dot(x, y, z, x, y, z)
     nearer = inside & (other < distance)
-    return select(nearer, other, distance), select(nearer, p, s), select(nearer, q, t)
+    return select(nearer, other, distance), select(nearer, maximum(one - p - q, zero), r), select(nearer, p, s), select(nearer, q, t)
 
 
 @kernel
@@ -91,13 +92,13 @@ def push_nearest_first(children, node, distances, reached, stack, keys, top):
 
 @kernel
 def _barycentrics_of(blocks, block, k, px, py, pz, flat):
-    _, v, w = closest_in_block(blocks, 72 * block, px, py, pz, flat)
-    return lane(v, k), lane(w, k)
+    _, u, v, w = closest_in_block(blocks, 72 * block, px, py, pz, flat)
+    return lane(u, k), lane(v, k), lane(w, k)
 
 
 @kernel
-def closest_range(begin, end, order, points, batch, roots, boxes, children, blocks, block_items, depth, face, weights, squared):
-    """For the points order[begin:end]: face, barycentrics and squared distance. `batch` has the tree of each point, or is empty."""
+def closest_range(begin, end, order, points, batch, roots, boxes, children, blocks, block_items, depth, face, weights, nearest, squared):
+    """For the points order[begin:end]: face, barycentrics, nearest point, squared distance. `batch` has each point's tree, or is empty."""
     dtype = points.dtype
     infinity = dtype.type(np.inf)
     flat = splat(dtype.type((16 * np.finfo(dtype).eps) ** 2))
@@ -109,7 +110,7 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
         px, py, pz = splat(points[i, 0]), splat(points[i, 1]), splat(points[i, 2])
         best, block, k = infinity, np.int64(-1), np.int64(0)
         if tree == last_tree and last_block >= 0:  # the face of the point before, which lies near: a good first bound
-            distances, _, _ = closest_in_block(blocks, 72 * last_block, px, py, pz, flat)
+            distances, _, _, _ = closest_in_block(blocks, 72 * last_block, px, py, pz, flat)
             first = lane(distances, last_lane)
             if first < best:
                 best, block, k = first, last_block, last_lane
@@ -123,21 +124,92 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
             if keys[top] >= best:
                 continue
             if node < 0:
-                distances, _, _ = closest_in_block(blocks, 72 * (-2 - np.int64(node)), px, py, pz, flat)
+                distances, _, _, _ = closest_in_block(blocks, 72 * (-2 - np.int64(node)), px, py, pz, flat)
                 distances = select(distances < splat(best), distances, splat(infinity))
-                nearest = least(distances)
-                if nearest < best:
-                    best, block = nearest, -2 - np.int64(node)
-                    k = first_bit(bits(distances == splat(nearest)))
+                least_distance = least(distances)
+                if least_distance < best:
+                    best, block = least_distance, -2 - np.int64(node)
+                    k = first_bit(bits(distances == splat(least_distance)))
             else:
                 distances = box_distances(boxes, 48 * np.int64(node), px, py, pz)
                 top = push_nearest_first(children, node, distances, bits(distances < splat(best)), stack, keys, top)
         squared[i] = best
         if block < 0:
             face[i] = -1
-            weights[i, 0], weights[i, 1], weights[i, 2] = 0, 0, 0
+            for axis in range(3):
+                weights[i, axis], nearest[i, axis] = 0, infinity
         else:
-            v, w = _barycentrics_of(blocks, block, k, px, py, pz, flat)
+            u, v, w = _barycentrics_of(blocks, block, k, px, py, pz, flat)
             face[i] = block_items[block, k]
-            weights[i, 0], weights[i, 1], weights[i, 2] = 1 - v - w, v, w
+            weights[i, 0], weights[i, 1], weights[i, 2] = u, v, w
+            for axis in range(3):
+                start = 72 * block + 8 * axis + k
+                nearest[i, axis] = u * blocks[start] + v * blocks[start + 24] + w * blocks[start + 48]
             last_tree, last_block, last_lane = np.int64(tree), block, k
+
+
+@kernel
+def _multipliers(corners, weights, pull, result):
+    """Solve the normal equations of the corners with positive weight for the cotangent `pull` of the weights; `result` sums to 0."""
+    result[0], result[1], result[2] = 0, 0, 0
+    a, b, c = weights[0] > 0, weights[1] > 0, weights[2] > 0
+    if a and b and c:
+        ux, uy, uz = corners[1, 0] - corners[0, 0], corners[1, 1] - corners[0, 1], corners[1, 2] - corners[0, 2]
+        vx, vy, vz = corners[2, 0] - corners[0, 0], corners[2, 1] - corners[0, 1], corners[2, 2] - corners[0, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+        determinant = nx * nx + ny * ny + nz * nz
+        p, q = pull[1] - pull[0], pull[2] - pull[0]
+        if determinant > 0:
+            result[1], result[2] = (vv * p - uv * q) / determinant, (uu * q - uv * p) / determinant
+            result[0] = -result[1] - result[2]
+    elif (a and b) or (b and c) or (c and a):
+        i, j = (0, 1) if a and b else ((1, 2) if b and c else (2, 0))
+        ex, ey, ez = corners[j, 0] - corners[i, 0], corners[j, 1] - corners[i, 1], corners[j, 2] - corners[i, 2]
+        length = ex * ex + ey * ey + ez * ez
+        if length > 0:
+            result[j] = (pull[j] - pull[i]) / length
+            result[i] = -result[j]
+
+
+@kernel
+def closest_backward_range(
+    begin, end, points, vertices, faces, face, weights, weights_pull, nearest_pull, squared_pull, points_grad, vertices_grad
+):
+    """Cotangents of points and vertices for the points [begin, end) from those of weights, nearest point and squared distance.
+
+    With residual r = nearest - point and multipliers m (`_multipliers`), y = sum of m_k corner_k: the point receives y, corner k receives
+    weight_k (pull of nearest - y) - m_k r; the squared distance adds -2 r and 2 weight_k r. Arrays without rows count as zero.
+    """
+    dtype = points.dtype
+    corners, pull, multipliers = np.empty((3, 3), dtype), np.empty(3, dtype), np.empty(3, dtype)
+    residual, shift, pulled = np.empty(3, dtype), np.empty(3, dtype), np.empty(3, dtype)
+    for i in range(begin, end):
+        if face[i] < 0:
+            for axis in range(3):
+                points_grad[i, axis] = 0
+            continue
+        for axis in range(3):
+            nearest = dtype.type(0)
+            for k in range(3):
+                corners[k, axis] = vertices[faces[face[i], k], axis] - points[i, axis]
+                nearest += weights[i, k] * corners[k, axis]
+            residual[axis] = nearest
+            pulled[axis] = nearest_pull[i, axis] if len(nearest_pull) > 0 else 0
+        for k in range(3):
+            pull[k] = weights_pull[i, k] if len(weights_pull) > 0 else 0
+            pull[k] += pulled[0] * corners[k, 0] + pulled[1] * corners[k, 1] + pulled[2] * corners[k, 2]
+        if len(weights_pull) > 0 or len(nearest_pull) > 0:
+            _multipliers(corners, weights[i], pull, multipliers)
+        else:
+            multipliers[0], multipliers[1], multipliers[2] = 0, 0, 0
+        double = 2 * squared_pull[i] if len(squared_pull) > 0 else dtype.type(0)
+        for axis in range(3):
+            shift[axis] = multipliers[0] * corners[0, axis] + multipliers[1] * corners[1, axis] + multipliers[2] * corners[2, axis]
+            points_grad[i, axis] = shift[axis] - double * residual[axis]
+        if len(vertices_grad) > 0:
+            for k in range(3):
+                vertex = faces[face[i], k]
+                for axis in range(3):
+                    direct = weights[i, k] * (pulled[axis] - shift[axis] + double * residual[axis])
+                    vertices_grad[vertex, axis] += direct - multipliers[k] * residual[axis]

@@ -166,3 +166,54 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
                     stack[top] = children[node, first_bit(met)]
                     met &= met - 1
                     top += 1
+
+
+@kernel
+def ray_backward_range(
+    begin,
+    end,
+    directions,
+    vertices,
+    faces,
+    face,
+    weights,
+    distance,
+    weights_pull,
+    distance_pull,
+    origins_grad,
+    directions_grad,
+    vertices_grad,
+):
+    """Cotangents of origins, directions and vertices for the rays [begin, end) from those of weights and distance.
+
+    From origin + t direction = sum of weight_k corner_k: with m the solution of m.direction = pull of t, m.(corner_0 - corner_k) = pull of
+    weight_k - pull of weight_0, the origin receives -m, the direction -t m, corner k weight_k m. Arrays without rows count as zero.
+    """
+    for i in range(begin, end):
+        a, b, c = np.int64(0), np.int64(0), np.int64(0)
+        mx, my, mz = directions.dtype.type(0), directions.dtype.type(0), directions.dtype.type(0)
+        t = directions.dtype.type(0)
+        if face[i] >= 0:
+            a, b, c = faces[face[i], 0], faces[face[i], 1], faces[face[i], 2]
+            dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
+            ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+            vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+            nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+            determinant = dx * nx + dy * ny + dz * nz
+            if determinant != 0:
+                t = distance[i]
+                pull = distance_pull[i] if len(distance_pull) > 0 else directions.dtype.type(0)
+                p, q = directions.dtype.type(0), directions.dtype.type(0)
+                if len(weights_pull) > 0:
+                    p, q = weights_pull[i, 1] - weights_pull[i, 0], weights_pull[i, 2] - weights_pull[i, 0]
+                mx = (pull * nx + p * (dy * vz - dz * vy) + q * (uy * dz - uz * dy)) / determinant
+                my = (pull * ny + p * (dz * vx - dx * vz) + q * (uz * dx - ux * dz)) / determinant
+                mz = (pull * nz + p * (dx * vy - dy * vx) + q * (ux * dy - uy * dx)) / determinant
+        origins_grad[i, 0], origins_grad[i, 1], origins_grad[i, 2] = -mx, -my, -mz
+        directions_grad[i, 0], directions_grad[i, 1], directions_grad[i, 2] = -t * mx, -t * my, -t * mz
+        if len(vertices_grad) > 0 and face[i] >= 0:
+            for axis in range(3):
+                m = mx if axis == 0 else (my if axis == 1 else mz)
+                vertices_grad[a, axis] += weights[i, 0] * m
+                vertices_grad[b, axis] += weights[i, 1] * m
+                vertices_grad[c, axis] += weights[i, 2] * m

@@ -81,6 +81,11 @@ def batch_index(offsets: Tensor) -> np.ndarray:
     return np.repeat(np.arange(offsets.shape[0] - 1, dtype=np.int32), np.diff(offsets.numpy()))
 
 
+def rows_or_none(cotangent: Tensor | None, like: Tensor, tail: tuple[int, ...]) -> np.ndarray:
+    """A cotangent as kernels take it: no rows for None."""
+    return (like.new_empty((0, *tail)) if cotangent is None else cotangent.contiguous()).numpy()
+
+
 def _make_records(kernel: Callable[..., Any], count: int, coordinates: np.ndarray, *indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     records, items = np.empty(8 * count, coordinates.dtype), np.empty(count, np.int32)
     parallel_for(kernel, count, coordinates, *indices, records, items, grain=_ITEM_GRAIN)

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bvh import batch_index, build_face_bvh, example_mesh
-from .dispatch import parallel_for
+from ..reference.raycast import intersect_plane, ray_vjp
+from .bvh import batch_index, build_face_bvh, example_mesh, rows_or_none
+from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
 
 _GRAIN = 256  # rays worth a thread
+_BACKWARD_GRAIN = 8192
 
 
 @torch.library.custom_op("unproject::first_hit", mutates_args=(), device_types="cpu")
@@ -20,6 +22,8 @@ def first_hit(
     directions: Tensor,
     near: Tensor,
     far: Tensor,
+    vertices: Tensor,
+    faces: Tensor,
     query_offsets: Tensor,
     boxes: Tensor,
     children: Tensor,
@@ -28,7 +32,10 @@ def first_hit(
     roots: Tensor,
     depth: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Face int64 [N] (-1: a miss), barycentrics [N, 3], distance [N] of rays [N, 3] within near and far [N]; a tree of build_face_bvh."""
+    """Of the mesh that the tree was built for by build_face_bvh, for rays [N, 3] within near and far [N]: face, barycentrics, distance.
+
+    Face is int64, -1 for a miss; then weights are 0 and the distance infinite.
+    """
     from ..kernels.raycast import first_hit_range
 
     count = origins.shape[0]
@@ -44,6 +51,65 @@ def first_hit(
 def _(origins: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     count = origins.shape[0]
     return origins.new_empty(count, dtype=torch.int64), torch.empty_like(origins), origins.new_empty(count)
+
+
+@torch.library.custom_op("unproject::first_hit_backward", mutates_args=(), device_types="cpu")
+def first_hit_backward(
+    directions: Tensor,
+    vertices: Tensor,
+    faces: Tensor,
+    face: Tensor,
+    weights: Tensor,
+    distance: Tensor,
+    weights_pull: Tensor | None,
+    distance_pull: Tensor | None,
+    with_vertices: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cotangents of origins, directions and vertices (without rows unless wanted) from those of barycentrics and distance."""
+    from ..kernels.raycast import ray_backward_range
+
+    count = directions.shape[0]
+    slices = min(slice_count(count, _BACKWARD_GRAIN), 2 * torch.get_num_threads())
+    origins_grad, directions_grad = torch.empty_like(directions), torch.empty_like(directions)
+    slots = vertices.new_zeros((slices, vertices.shape[0] if with_vertices else 0, 3))
+    pulls = [rows_or_none(weights_pull, directions, (3,)), rows_or_none(distance_pull, directions, ())]
+    found = (face.numpy(), weights.numpy(), distance.numpy())
+    arrays = (directions.numpy(), vertices.numpy(), faces.numpy(), *found, *pulls, origins_grad.numpy(), directions_grad.numpy())
+    accumulators = slots.numpy()
+    for_each_slice(lambda slot, begin, end: ray_backward_range(begin, end, *arrays, accumulators[slot]), count, slices=slices)
+    return origins_grad, directions_grad, slots.sum(0)
+
+
+@first_hit_backward.register_fake
+def _(directions: Tensor, vertices: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(directions), torch.empty_like(directions), vertices.new_empty((vertices.shape[0] if arguments[-1] else 0, 3))
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(inputs[0], inputs[1], inputs[4], inputs[5], *output)
+
+
+def _backward(ctx: Any, _: None, weights_pull: Tensor | None, distance_pull: Tensor | None) -> tuple[Any, ...]:
+    origins, directions, vertices, faces, face, weights, distance = ctx.saved_tensors
+    nothing = (None,) * 8
+    if weights_pull is None and distance_pull is None:
+        return (None,) * 13
+    if torch.is_grad_enabled():
+        hit = face >= 0
+        t, b = intersect_plane(origins, directions, vertices[faces[face.clamp_min(0)]])
+        weights, distance = torch.where(hit.unsqueeze(-1), b, 0), torch.where(hit, t, 0)
+        origins_grad, directions_grad, vertices_grad = ray_vjp(
+            directions, vertices, faces, face, weights, distance, weights_pull, distance_pull
+        )
+    else:
+        origins_grad, directions_grad, vertices_grad = first_hit_backward(
+            directions, vertices, faces, face, weights, distance, weights_pull, distance_pull, ctx.needs_input_grad[4]
+        )
+    return origins_grad, directions_grad, None, None, vertices_grad if ctx.needs_input_grad[4] else None, *nothing
+
+
+first_hit.register_autograd(_backward, setup_context=_setup)
 
 
 @torch.library.custom_op("unproject::any_hit", mutates_args=(), device_types="cpu")
@@ -77,16 +143,35 @@ def _(origins: Tensor, *arguments: Any) -> Tensor:
 def _example_rays(dtype: torch.dtype) -> tuple[Tensor, ...]:
     directions = torch.linspace(-1, 1, 60, dtype=dtype).reshape(20, 3)
     near, far = torch.zeros(20, dtype=dtype), torch.full((20,), torch.inf, dtype=dtype)
-    return directions * 0.1, directions, near, far, torch.tensor([0, 15, 16, 20])
+    return directions * 0.1, directions, near, far
+
+
+def _example_query(dtype: torch.dtype) -> tuple[Any, ...]:
+    vertices, faces, offsets = example_mesh(dtype)
+    boxes, children, blocks, block_items, roots, depth = build_face_bvh(vertices, faces, offsets)
+    rays, query_offsets = _example_rays(dtype), torch.tensor([0, 15, 16, 20])
+    return *rays, vertices, faces, query_offsets, boxes, children, blocks, block_items, roots, int(depth)
 
 
 @example(first_hit)
 def _first_example(dtype: torch.dtype) -> tuple[Any, ...]:
-    boxes, children, blocks, block_items, roots, depth = build_face_bvh(*example_mesh(dtype))
-    return *_example_rays(dtype), boxes, children, blocks, block_items, roots, int(depth)
+    return _example_query(dtype)
+
+
+@example(first_hit)
+def _differentiable_example(dtype: torch.dtype) -> tuple[Any, ...]:
+    origins, directions, near, far, vertices, *rest = _example_query(dtype)
+    return origins.requires_grad_(), directions.requires_grad_(), near, far, vertices.requires_grad_(), *rest
+
+
+@example(first_hit_backward)
+def _backward_example(dtype: torch.dtype) -> tuple[Any, ...]:
+    arguments = _example_query(dtype)
+    face, weights, distance = first_hit(*arguments)
+    return *arguments[1:2], *arguments[4:6], face, weights, distance, weights, torch.ones_like(distance), True
 
 
 @example(any_hit)
 def _any_example(dtype: torch.dtype) -> tuple[Any, ...]:
-    boxes, children, blocks, _, roots, depth = build_face_bvh(*example_mesh(dtype))
-    return *_example_rays(dtype), boxes, children, blocks, roots, int(depth)
+    origins, directions, near, far, _, _, offsets, boxes, children, blocks, _, roots, depth = _example_query(dtype)
+    return origins, directions, near, far, offsets, boxes, children, blocks, roots, depth

@@ -60,13 +60,90 @@ def _interior_candidate(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor
     return torch.stack([u, v, w], dim=-1), (u >= 0) & (v >= 0) & (w >= 0) & ~flat
 
 
+def closest_point_vjp(
+    points: Tensor,
+    vertices: Tensor,
+    faces: Tensor,
+    face: Tensor,
+    weights: Tensor,
+    weights_pull: Tensor | None,
+    nearest_pull: Tensor | None,
+    squared_pull: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Cotangents of points and vertices from those of the closest points: the kernel's formula in plain torch, itself differentiable.
+
+    Args:
+        face: [N] closest faces, -1 for none.
+        weights: [N, 3] their barycentrics: what is 0 says which edge or corner is closest; the values are computed anew.
+        weights_pull, nearest_pull, squared_pull: [N, 3], [N, 3], [N], or None for zero.
+    """
+    found = (face >= 0).unsqueeze(-1)
+    triangles = faces[face.clamp_min(0)]
+    corners = vertices[triangles] - points.unsqueeze(-2)
+    active = weights > 0
+    weights = _weights_within(corners, active)
+    residual = (weights.unsqueeze(-2) @ corners).squeeze(-2)
+    pulled = torch.zeros_like(points) if nearest_pull is None else nearest_pull
+    pull = (corners @ pulled.unsqueeze(-1)).squeeze(-1) + (0 if weights_pull is None else weights_pull)
+    multipliers = _multipliers(corners, active, pull)
+    shift = (multipliers.unsqueeze(-2) @ corners).squeeze(-2)
+    double = torch.zeros_like(points) if squared_pull is None else 2 * squared_pull.unsqueeze(-1)
+    direct = weights.unsqueeze(-1) * (pulled - shift + double * residual).unsqueeze(-2)
+    onto = torch.where(found.unsqueeze(-1), direct - multipliers.unsqueeze(-1) * residual.unsqueeze(-2), 0)
+    points_grad = torch.where(found, shift - double * residual, 0)
+    return points_grad, torch.zeros_like(vertices).index_add(0, triangles.reshape(-1), onto.reshape(-1, 3))
+
+
+def _weights_within(corners: Tensor, active: Tensor) -> Tensor:
+    """Weights [N, 3] of the origin's projection on the plane, line or corner that the active [N, 3] corners [N, 3, 3] span."""
+    first = active.to(torch.int8).argmax(-1, keepdim=True)
+    start = torch.nn.functional.one_hot(first.squeeze(-1), 3).to(corners.dtype)
+    at_start = (start.unsqueeze(-2) @ corners).squeeze(-2)
+    return start - _multipliers(corners, active, (corners @ at_start.unsqueeze(-1)).squeeze(-1))
+
+
+def _multipliers(corners: Tensor, active: Tensor, pull: Tensor) -> Tensor:
+    """m [N, 3] with sum 0, zero off the active corners: along each active edge e, e.(sum m_k corner_k) is the difference of pull."""
+    a, b, c = corners.unbind(-2)
+    u, v = b - a, c - a
+    uu, uv, vv = u.square().sum(-1), (u * v).sum(-1), v.square().sum(-1)
+    determinant = torch.linalg.cross(u, v).square().sum(-1)
+    p, q = pull[:, 1] - pull[:, 0], pull[:, 2] - pull[:, 0]
+    whole = active.all(-1) & (determinant > 0)
+    scale = torch.where(whole, 1 / torch.where(whole, determinant, 1), 0)
+    y, z = (vv * p - uv * q) * scale, (uu * q - uv * p) * scale
+    result = torch.stack([-y - z, y, z], -1)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        length = (corners[:, j] - corners[:, i]).square().sum(-1)
+        edge = active[:, i] & active[:, j] & ~active[:, 3 - i - j] & (length > 0)
+        step = torch.where(edge, (pull[:, j] - pull[:, i]) / torch.where(edge, length, 1), 0)
+        signs = torch.zeros(3, dtype=step.dtype, device=step.device)
+        signs[i], signs[j] = -1, 1
+        result = result + step.unsqueeze(-1) * signs
+    return result
+
+
 def closest_point(
     points: Tensor, vertices: Tensor, faces: Tensor, query_offsets: Tensor, face_offsets: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """By trying all faces of the own mesh: face [N] (-1 where there is none), barycentrics [N, 3], squared distance [N]."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """By trying all faces of the own mesh: face [N] (-1: none), barycentrics [N, 3] (0), nearest point [N, 3], squared distance [N] (inf).
+
+    Gradient: points and vertices, through all but the face.
+    """
+    face = closest_face(points.detach(), vertices.detach(), faces, query_offsets, face_offsets)
+    if faces.shape[0] == 0:
+        return face, torch.zeros_like(points), torch.full_like(points, torch.inf), points.new_full(face.shape, torch.inf)
+    found = (face >= 0).unsqueeze(-1)
+    corners = vertices[faces[face.clamp_min(0)]]
+    weights = torch.where(found, closest_on_triangle(points, corners), 0)
+    nearest = (weights.unsqueeze(-2) @ corners).squeeze(-2)
+    squared = torch.where(found, nearest - points, 0).square().sum(-1)
+    return face, weights, torch.where(found, nearest, torch.inf), torch.where(found.squeeze(-1), squared, torch.inf)
+
+
+def closest_face(points: Tensor, vertices: Tensor, faces: Tensor, query_offsets: Tensor, face_offsets: Tensor) -> Tensor:
+    """Index int64 [N] of the closest face of the own mesh, -1 where there is none."""
     face = torch.full((points.shape[0],), -1, dtype=torch.int64, device=points.device)
-    barycentrics = points.new_zeros((points.shape[0], 3))
-    squared = points.new_full((points.shape[0],), torch.inf)
     queries, bounds = query_offsets.tolist(), face_offsets.tolist()
     for batch in range(len(queries) - 1):
         corners = vertices[faces[bounds[batch] : bounds[batch + 1]]]
@@ -74,11 +151,8 @@ def closest_point(
         step = max(1, _PAIRS // max(count, 1))
         for begin in range(queries[batch], queries[batch + 1] if count else queries[batch], step):
             rows = slice(begin, min(begin + step, queries[batch + 1]))
+            relative = corners - points[rows, None, None]
             weights = closest_on_triangle(points[rows, None], corners)
-            distances = ((weights.unsqueeze(-2) @ corners).squeeze(-2) - points[rows, None]).square().sum(-1)
-            distances = torch.where(distances.isnan(), torch.inf, distances)
-            squared[rows], best = distances.min(-1)
-            face[rows] = torch.where(squared[rows].isinf(), -1, best + bounds[batch])
-            barycentrics[rows] = weights[torch.arange(best.shape[0], device=best.device), best]
-    barycentrics[face < 0] = 0
-    return face, barycentrics, squared
+            squared, best = (weights.unsqueeze(-2) @ relative).squeeze(-2).square().sum(-1).nan_to_num(torch.inf).min(-1)
+            face[rows] = torch.where(squared.isinf(), -1, best + bounds[batch])
+    return face
