@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DataError, check_shape
 from ..struct import TensorStruct
+from .batch import MeshBatch
 from .mesh import Mesh
 from .normals import face_areas, face_normals
 from .points import PointCloud
@@ -34,7 +35,9 @@ class SurfaceSamples(TensorStruct):
         raise ArgumentError("SurfaceSamples is ragged; index its tensors, or use `offsets` to find the points of one mesh")
 
 
-def sample_surface(mesh: Mesh, count: int, *, stratified: bool = False, generator: torch.Generator | None = None) -> SurfaceSamples:
+def sample_surface(
+    mesh: Mesh | MeshBatch, count: int, *, stratified: bool = False, generator: torch.Generator | None = None
+) -> SurfaceSamples:
     """Points on a mesh, uniform by area; of a batch of meshes, `count` points each.
 
     Args:
@@ -52,9 +55,7 @@ def sample_surface(mesh: Mesh, count: int, *, stratified: bool = False, generato
     vertices, faces = mesh.vertices, mesh.faces
     if count < 0:
         raise ArgumentError(f"sample_surface: `count` must be at least 0, got {count}")
-    face_offsets = getattr(mesh, "face_offsets", None)
-    if face_offsets is None:
-        face_offsets = faces.new_tensor([0, faces.shape[0]])
+    face_offsets = mesh.face_offsets if isinstance(mesh, MeshBatch) else faces.new_tensor([0, faces.shape[0]])
     areas = face_areas(vertices.detach(), faces)
     device, batch = vertices.device, face_offsets.shape[0] - 1
     random = torch.rand(3, batch, count, dtype=torch.float64, generator=generator, device=device)
@@ -85,12 +86,12 @@ def interpolate_vertices(values: Tensor, faces: Tensor, face_index: Tensor, bary
     check_shape(face_index, ["N"], name="face_index", where="interpolate_vertices", integer=True)
     check_shape(barycentrics, [face_index.shape[0], 3], name="barycentrics", where="interpolate_vertices")
     corners = faces.index_select(0, face_index).reshape(-1)
-    gathered = values.reshape(values.shape[0], -1).index_select(0, corners).view(face_index.shape[0], 3, -1)
-    mixed = (gathered * barycentrics.to(values.dtype)[..., None]).sum(1)
-    return mixed.view(face_index.shape[0], *values.shape[1:])
+    gathered = values.index_select(0, corners).view(face_index.shape[0], 3, *values.shape[1:])
+    weights = barycentrics.to(values.dtype)
+    return (gathered * weights.view(*weights.shape, *[1] * (values.dim() - 1))).sum(1)
 
 
-def samples_to_points(mesh: Mesh, samples: SurfaceSamples) -> PointCloud:
+def samples_to_points(mesh: Mesh | MeshBatch, samples: SurfaceSamples) -> PointCloud:
     """The samples as a cloud with the mesh's vertex normals (else the faces'), vertex colours and vertex attributes.
 
     Attributes of an integer type or truth values are taken from the nearest corner; the others are interpolated.
@@ -114,7 +115,7 @@ def samples_to_points(mesh: Mesh, samples: SurfaceSamples) -> PointCloud:
     )
 
 
-def sample_points(mesh: Mesh, count: int, *, stratified: bool = False, generator: torch.Generator | None = None) -> PointCloud:
+def sample_points(mesh: Mesh | MeshBatch, count: int, *, stratified: bool = False, generator: torch.Generator | None = None) -> PointCloud:
     """A point cloud of `count` points on a mesh, uniform by area, with normals, colours and attributes (see `sample_surface`)."""
     return samples_to_points(mesh, sample_surface(mesh, count, stratified=stratified, generator=generator))
 

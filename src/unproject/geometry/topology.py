@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape
 from ..struct import TensorStruct
+from .batch import MeshBatch
 from .mesh import Mesh
+from .ragged import check_offsets
 
 MAX_PAIR_RANK = 64  # an edge of k faces pairs each with at most this many earlier ones: k^2 pairs of a broken file never fill the memory
 
@@ -71,14 +73,12 @@ class Topology(TensorStruct):
         raise ArgumentTypeError("a Topology is ragged and is not indexed; build one from the part of the mesh")
 
 
-def mesh_topology(mesh: Mesh) -> Topology:
-    """The topology of a mesh, or of a batch of meshes (whatever has `vertex_offsets` and `face_offsets`)."""
-    return make_topology(
-        mesh.faces,
-        mesh.vertices.shape[0],
-        vertex_offsets=getattr(mesh, "vertex_offsets", None),
-        face_offsets=getattr(mesh, "face_offsets", None),
-    )
+def mesh_topology(mesh: Mesh | MeshBatch) -> Topology:
+    """The topology of a mesh or of a batch of meshes."""
+    if isinstance(mesh, MeshBatch):
+        offsets = {"vertex_offsets": mesh.vertex_offsets, "face_offsets": mesh.face_offsets}
+        return make_topology(mesh.faces, mesh.vertex_count, **offsets)
+    return make_topology(mesh.faces, mesh.vertex_count)
 
 
 def make_topology(
@@ -103,6 +103,8 @@ def make_topology(
         raise ArgumentError(f"{where}: give both `vertex_offsets` and `face_offsets`, or neither")
     if vertex_offsets is None or face_offsets is None:
         vertex_offsets, face_offsets = faces.new_tensor([0, vertex_count]), faces.new_tensor([0, faces.shape[0]])
+    check_offsets(vertex_offsets, vertex_count, name="vertex_offsets", where=where)
+    check_offsets(face_offsets, faces.shape[0], name="face_offsets", where=where)
     edges, face_edges, halfedge_offsets, halfedges = _edges(faces, vertex_count)
     pairs = _pairs(halfedge_offsets, halfedges)
     neighbor_offsets, neighbors, neighbor_edges = _neighbors(edges, vertex_count)
