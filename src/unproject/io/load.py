@@ -2,82 +2,134 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
+from torch import Tensor
 
-from ..errors import FileAccessError, FormatError
+from ..errors import ArgumentError, ArgumentTypeError, FormatError, check_indices, check_shape, describe
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
+from .atomic import OutputFiles
+from .convert import merge_vertices, mesh_from_points, points_from_mesh
+from .formats import CLOUD_FORMATS, detect_format, output_format
+from .options import LoadOptions, SaveOptions
+from .source import Source, open_source
+
+PathLike = str | os.PathLike[str]
+
+_READERS = {"ply": "ply:read_ply"}
+_WRITERS = {"ply": "ply_write:write_ply"}
 
 
-def load(path: str | os.PathLike[str]) -> Mesh | PointCloud:
-    """Read a mesh, or a point cloud where the file has no faces."""
-    mesh = load_mesh(path)
-    if mesh.face_count == 0 and mesh.vertex_count > 0:
-        return load_points(path)
-    return mesh
+def load(path: PathLike, options: LoadOptions | None = None) -> Mesh | PointCloud:
+    """Read a file as what it is: a mesh if it has faces (or is empty), a point cloud if it has points only.
+
+    Formats: PLY, OBJ with MTL, STL, OFF, glTF/GLB, 3MF and what else trimesh reads; XYZ, PTS, CSV, PCD clouds; each also in gzip, bzip2,
+    xz, or alone in a zip archive. Vertices and faces keep the order of the file and nothing is merged.
+
+    Raises:
+        FileAccessError: the file cannot be read.
+        FormatError: the file is damaged or of an unknown format; names the file, the line or byte, and the reason.
+    """
+    value = _read(path, options or LoadOptions())
+    if isinstance(value, Mesh) and value.face_count == 0 and value.vertex_count > 0:
+        return points_from_mesh(value)
+    return value
 
 
-def load_mesh(path: str | os.PathLike[str]) -> Mesh:
-    """Read a triangle mesh."""
-    import trimesh
+def load_mesh(path: PathLike, options: LoadOptions | None = None) -> Mesh:
+    """Read a triangle mesh. Polygons become triangles; missing materials and images are warnings (FileWarning).
 
-    if not Path(path).is_file():
-        raise FileAccessError(f"{path}: there is no such file")
-    try:
-        data = trimesh.load(path, process=False, maintain_order=True)
-    except Exception as error:
-        raise FormatError(f"cannot be read ({error})", path=path) from error
-    if isinstance(data, trimesh.Scene):
-        data = data.to_geometry()
-    faces = np.asarray(getattr(data, "faces", np.zeros((0, 3))), dtype=np.int64).reshape(-1, 3)
-    vertices = np.asarray(getattr(data, "vertices", np.zeros((0, 3))), dtype=np.float32).reshape(-1, 3)
-    visual = getattr(data, "visual", None)
-    colors = visual.vertex_colors if visual is not None and visual.kind == "vertex" else getattr(data, "colors", None)
-    colors = torch.from_numpy(np.array(colors, np.float32) / 255) if colors is not None and len(colors) == len(vertices) else None
-    normals = data.metadata.get("_ply_raw", {}).get("vertex", {}).get("data")
-    if normals is not None and getattr(normals.dtype, "names", None) and "nx" in normals.dtype.names:
-        normals = torch.from_numpy(np.stack([normals[n] for n in ("nx", "ny", "nz")], 1).astype(np.float32))
-    else:
-        normals = None
-    return Mesh(vertices=torch.from_numpy(vertices), faces=torch.from_numpy(faces), vertex_normals=normals, vertex_colors=colors)
+    Raises:
+        FileAccessError: the file cannot be read.
+        FormatError: the file is damaged, or is a point cloud.
+    """
+    value = _read(path, options or LoadOptions())
+    if isinstance(value, PointCloud):
+        raise FormatError("a point cloud, without faces (load_points reads it)", path=path)
+    return value
 
 
-def load_points(path: str | os.PathLike[str]) -> PointCloud:
-    """Read a point cloud; of a mesh, its vertices."""
-    mesh = load_mesh(path)
-    colors = None if mesh.vertex_colors is None else mesh.vertex_colors[:, :3]
-    return PointCloud(positions=mesh.vertices, normals=mesh.vertex_normals, colors=colors)
+def load_points(path: PathLike, options: LoadOptions | None = None) -> PointCloud:
+    """Read a point cloud; of a mesh, its vertices with their normals, colours and attributes. Points that are NaN in the file stay.
+
+    Raises:
+        FileAccessError: the file cannot be read.
+        FormatError: the file is damaged.
+    """
+    value = _read(path, options or LoadOptions())
+    return points_from_mesh(value) if isinstance(value, Mesh) else value
 
 
-def save(value: Mesh | PointCloud, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-    """Write a mesh or a point cloud; the format is the name's ending. The file appears whole or not at all.
+def save(value: Mesh | PointCloud, path: PathLike, options: SaveOptions | None = None, *, overwrite: bool = True) -> None:
+    """Write a mesh or a point cloud; the format is the ending of the name. The file appears whole or not at all.
+
+    A mesh saved in a format of clouds (.xyz, .pts, .csv, .pcd) becomes its vertices. An OBJ gets an MTL and PNG textures beside it,
+    named after it.
 
     Args:
-        overwrite: whether an existing file is replaced; otherwise FileAccessError.
-    """
-    import trimesh
+        overwrite: whether existing files are replaced.
 
-    target = Path(path)
-    if not overwrite and target.exists():
-        raise FileAccessError(f"{target}: exists already")
-    color = lambda c: None if c is None else (c.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    Raises:
+        FileAccessError: a file cannot be written, or exists while `overwrite` is False; nothing is changed then.
+        ArgumentError: an unknown ending, or an option that the format does not have.
+    """
+    if not isinstance(value, (Mesh, PointCloud)):
+        raise ArgumentTypeError(f"save: the value must be a Mesh or a PointCloud, got {type(value).__name__}")
+    _check(value)
+    target, chosen = Path(path), options or SaveOptions()
+    kind = output_format(target)
+    if kind != "ply":
+        value = (points_from_mesh if kind in CLOUD_FORMATS else mesh_from_points)(value)  # type: ignore[operator]
+    with OutputFiles(overwrite=overwrite, durable=chosen.durable) as outputs:
+        _function(_WRITERS.get(kind, "scene:write_scene"))(value, target, outputs, chosen)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """A reader or writer by "module:function"; imported when needed, so that `import unproject` stays quick."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), attribute)
+
+
+def _check(value: Mesh | PointCloud) -> None:
+    """Refuse fields whose rows do not match, before a file is begun."""
     if isinstance(value, Mesh):
-        data = trimesh.Trimesh(
-            value.vertices.detach().cpu().numpy(),
-            value.faces.cpu().numpy(),
-            vertex_colors=color(value.vertex_colors),
-            vertex_normals=None if value.vertex_normals is None else value.vertex_normals.detach().cpu().numpy(),
-            process=False,
-        )
+        check_shape(value.vertices, ["V", 3], name="vertices", where="save")
+        check_shape(value.faces, ["F", 3], name="faces", where="save", integer=True)
+        check_indices(value.faces, value.vertex_count, name="faces", where="save")
+        rows = {"vertex_normals": value.vertex_normals, "vertex_colors": value.vertex_colors, **value.vertex_attributes}
+        face_rows = {"face_uvs": value.face_uvs, "corner_normals": value.corner_normals, "face_materials": value.face_materials}
+        _check_rows({**face_rows, **value.face_attributes}, value.face_count)
+        if value.face_uvs is not None and value.uvs is not None:
+            check_indices(value.face_uvs, len(value.uvs), name="face_uvs", where="save")
+        if value.face_materials is not None and value.face_materials.numel():
+            check_indices(value.face_materials + 1, len(value.materials) + 1, name="face_materials + 1", where="save")
+        _check_rows(rows, value.vertex_count)
     else:
-        data = trimesh.PointCloud(value.positions.detach().cpu().numpy(), colors=color(value.colors))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        data.export(temporary, file_type=target.suffix.lower().lstrip("."))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        check_shape(value.positions, ["N", 3], name="positions", where="save")
+        _check_rows({"normals": value.normals, "colors": value.colors, **value.attributes}, value.point_count)
+
+
+def _check_rows(tensors: Mapping[str, Tensor | None], count: int) -> None:
+    for name, tensor in tensors.items():
+        if tensor is not None and (tensor.dim() == 0 or len(tensor) != count):
+            raise ArgumentError(f"save: `{name}` must have {count} rows, got {describe(tensor)}")
+
+
+def _read(path: PathLike, options: LoadOptions) -> Mesh | PointCloud:
+    with open_source(path, allow_outside=options.allow_outside, maximum_unpacked=options.maximum_unpacked) as source:
+        if source.size == 0:
+            raise FormatError("the file is empty", path=path)
+        value = _read_source(source, options)
+    if options.dtype is not None:
+        value = value.to(options.dtype)
+    return merge_vertices(value) if options.merge_vertices and isinstance(value, Mesh) else value
+
+
+def _read_source(source: Source, options: LoadOptions) -> Mesh | PointCloud:
+    kind = detect_format(source)
+    return _function(_READERS[kind])(source, options) if kind in _READERS else _function("scene:read_scene")(source, kind, options)

@@ -1,0 +1,119 @@
+"""Binary rows with lists, as in binary PLY: where they begin, how long their lists are, and their values. Places are addresses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bits import load8, load16, load32, load64, store8, store16, store32, store64
+from .jit import kernel
+
+
+@kernel(fastmath=False)
+def load_count(pos, size, signed, big_endian):
+    """An integer of 1, 2, 4 or 8 bytes as int64."""
+    value = np.uint64(0)
+    for k in range(size):
+        byte = np.uint64(load8(pos + k))
+        shift = np.uint64(8 * (size - 1 - k) if big_endian else 8 * k)
+        value |= byte << shift
+    if signed and size < 8 and (value >> np.uint64(8 * size - 1)) != 0:
+        return np.int64(value) - (np.int64(1) << np.int64(8 * size))
+    return np.int64(value)
+
+
+@kernel(fastmath=False)
+def scan_rows(start, end, rows, layout, big_endian, starts, counts, state):
+    """Find rows and list lengths. Returns the place behind the last row.
+
+    Args:
+        layout: [properties, 3]: bytes of a value, bytes of a list's length (0: not a list), whether that is signed.
+        starts: [rows + 1] out, counts: [rows, lists] out.
+        state: [2] out: 0 fine, 1 the data ends, 2 a negative length; and the row.
+    """
+    pos = start
+    state[0] = 0
+    for row in range(rows):
+        starts[row] = pos
+        column = 0
+        for k in range(layout.shape[0]):
+            size, count_size = layout[k, 0], layout[k, 1]
+            count = np.int64(1)
+            if count_size != 0:
+                if pos + count_size > end:
+                    state[0], state[1] = 1, row
+                    return pos
+                count = load_count(pos, count_size, layout[k, 2] != 0, big_endian)
+                if count < 0:
+                    state[0], state[1] = 2, row
+                    return pos
+                counts[row, column] = count
+                column += 1
+                pos += count_size
+            if count > (end - pos) // size:
+                state[0], state[1] = 1, row
+                return pos
+            pos += count * size
+    starts[rows] = pos
+    return pos
+
+
+@kernel(fastmath=False)
+def copy_values(begin, stop, starts, layout, offsets, targets):
+    """Copy the values of rows, byte for byte, to one place per property, the values of a list one after the other.
+
+    Args:
+        offsets: [rows + 1, lists] values of each list in the rows before.
+        targets: [properties] addresses.
+    """
+    for row in range(begin, stop):
+        pos = starts[row]
+        column = 0
+        for k in range(layout.shape[0]):
+            size = layout[k, 0]
+            first, count = row, np.int64(1)
+            if layout[k, 1] != 0:
+                first = offsets[row, column]
+                count = offsets[row + 1, column] - first
+                column += 1
+                pos += layout[k, 1]
+            target = targets[k] + first * size
+            for _ in range(count):
+                if size == 4:
+                    store32(target, load32(pos))
+                elif size == 1:
+                    store8(target, load8(pos))
+                elif size == 8:
+                    store64(target, load64(pos))
+                else:
+                    store16(target, load16(pos))
+                pos += size
+                target += size
+
+
+@kernel(fastmath=False)
+def unpack_triangles(begin, stop, source, vertex_count, faces):
+    """Rows of a byte that is 3 and three 32-bit indices, from address `source` of row `begin`, into faces [F, 3] int64.
+
+    Returns the first row that is something else or has an index out of range, else `stop`.
+    """
+    limit = np.uint32(min(vertex_count, 1 << 31))
+    pos = source
+    for row in range(begin, stop):
+        a, b, c = load32(pos + 1), load32(pos + 5), load32(pos + 9)
+        if load8(pos) != 3 or a >= limit or b >= limit or c >= limit:
+            return row
+        faces[row, 0], faces[row, 1], faces[row, 2] = np.int64(a), np.int64(b), np.int64(c)
+        pos += 13
+    return stop
+
+
+@kernel(fastmath=False)
+def pack_triangles(begin, stop, faces, target):
+    """The reverse of unpack_triangles: rows begin to stop of faces, to address `target` of row `begin`."""
+    pos = target
+    for row in range(begin, stop):
+        store8(pos, np.uint8(3))
+        store32(pos + 1, np.uint32(faces[row, 0]))
+        store32(pos + 5, np.uint32(faces[row, 1]))
+        store32(pos + 9, np.uint32(faces[row, 2]))
+        pos += 13
