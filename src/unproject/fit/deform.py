@@ -1,0 +1,293 @@
+"""Fitting by deformation: a template takes the shape of a point cloud, coarse to fine, and keeps its topology.
+
+Every step weighs named terms (points to surface, surface to points, Laplacian, normals, edges) and moves the vertices along their
+gradient, solved with a matrix that knows what pulls each vertex (gauss_newton.py). The distance is to the surface, not to its vertices.
+The weight of the Laplacian follows the noise of the scan: it grows until the points lie about as far from the surface as they scatter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ..geometry.bvh import build_bvh
+from ..geometry.intersect import self_intersections
+from ..geometry.mesh import Mesh
+from ..geometry.neighbors import PointIndex, build_index, knn, nearest
+from ..geometry.normals import vertex_normals
+from ..geometry.pca import local_pca
+from ..geometry.points import PointCloud
+from ..geometry.primitives import icosphere
+from ..geometry.query import closest_point
+from ..geometry.remesh import remesh_isotropic
+from ..geometry.sample import sample_surface
+from ..geometry.topology import Topology, make_topology
+from ..losses.robust import Penalty, geman_mcclure, squared
+from ..losses.smoothness import edge_length_loss, laplacian_smoothing_loss, normal_consistency_loss
+from ..struct import TensorStruct
+from .frame import Frame, scan_frame
+from .gauss_newton import SmoothnessMatrices, data_matrix, smoothness_matrices, smoothness_matrix, solve_step
+from .step import FitStep
+
+_COARSEST_EDGE = 0.16
+_UNTANGLE_ROUNDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeformOptions:
+    """How a template is deformed. Lengths are in units of the scan's longest side."""
+
+    levels: int = 5
+    """Resolutions from coarse to fine."""
+    steps_per_level: int = 14
+    """Steps at each resolution."""
+    samples: int = 12_000
+    """Points of the scan, and of the surface, in a step."""
+    face_count: int = 40_000
+    """Most faces of the result where the mesh is rebuilt along the way."""
+    remesh: bool | None = None
+    """Rebuild the mesh at each resolution. By default a sphere is rebuilt and a given template keeps its faces."""
+    align: Literal["auto", "none", "box"] = "auto"
+    """Move and scale the template's box onto the scan's: always, never, or when the boxes lie apart."""
+    laplacian: float = 1.0
+    """Weight of the Laplacian term, times what the noise asks for."""
+    normals: float = 0.01
+    """Weight of the normal consistency term."""
+    edges: float = 0.02
+    """Weight of the edge length term."""
+    seed: int = 0
+    """Seed of the samples."""
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The scan in the frame of the fit: points, how they scatter about their surface, and how far apart they are."""
+
+    positions: Tensor
+    index: PointIndex
+    noise: float
+    spacing: float
+
+
+@dataclass(frozen=True)
+class _Shape(TensorStruct):
+    """What moves: the state of the loop.
+
+    Attributes:
+        vertices: [V, 3] now; faces: [F, 3]; rest: [V, 3] at the beginning of the level; weight: float64 [] of the Laplacian term.
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    rest: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One resolution: what stays the same while its steps are done. `rest_laplacian` is that of a template whose details are kept."""
+
+    edge_length: float
+    penalty: Penalty
+    topology: Topology
+    matrices: SmoothnessMatrices
+    rest_laplacian: Tensor | None
+
+
+def deform_mesh(
+    points: PointCloud, template: Mesh | None = None, options: DeformOptions = DeformOptions(), *, resume: FitStep | None = None
+) -> Iterator[FitStep]:
+    """Deform a template to a scan.
+
+    Args:
+        points: the scan, any unit and place.
+        template: any triangle mesh, near the scan; None for a sphere about it. The result has its topology, and its faces unless
+            `options.remesh` says otherwise.
+        resume: the step to go on behind.
+
+    Yields:
+        FitStep with the losses by name and the mesh in the frame of the scan.
+
+    Raises:
+        ArgumentError: NaN or infinite positions, a template without faces.
+        DataError: fewer than 4 points, all in one place or on one line.
+    """
+    frame = scan_frame(points, where="deform_mesh")
+    scan = _prepare(frame.to_local(points.positions))
+    rebuilds = template is None if options.remesh is None else options.remesh
+    lengths = _edge_lengths(scan, options)
+    total = options.levels * options.steps_per_level + 1
+    shape = (
+        _start(template, frame, options.align)
+        if resume is None
+        else _Shape(**{k: resume.state[k] for k in ("vertices", "faces", "rest", "weight")})
+    )
+    level: _Level | None = None
+    for done in range(0 if resume is None else resume.index, total):
+        number, step = divmod(done, options.steps_per_level)
+        if done == total - 1:
+            vertices, tangled = untangle(shape.vertices, shape.faces)
+            shape, losses = replace(shape, vertices=vertices), {"self-intersections": float(tangled)}
+        else:
+            if step == 0:
+                shape, level = _refined(shape, lengths[number] if rebuilds else None), None
+            if level is None:
+                level = _make_level(shape, number, lengths[number], keep_details=not rebuilds)
+            progress = step / max(options.steps_per_level - 1, 1)
+            shape, losses = _step(shape, level, scan, options, progress=progress, seed=options.seed * 1_000_003 + done)
+        stage = "untangle" if done == total - 1 else f"level {number + 1}"
+        yield FitStep(
+            stage=stage, index=done + 1, total=total, losses=losses,
+            mesh=_in_world(shape, frame, points.positions.dtype, None if rebuilds else template),
+            state={"vertices": shape.vertices, "faces": shape.faces, "rest": shape.rest.clone(), "weight": shape.weight},
+        )  # fmt: skip
+
+
+def _prepare(positions: Tensor) -> _Scan:
+    """Measure a scan: scatter about local planes (root mean square, median over places) and distance between neighbours."""
+    index = build_index(positions)
+    probes = positions[:: max(1, positions.shape[0] // 20_000)]
+    count = min(24, positions.shape[0])
+    neighbors = knn(probes, index, count)
+    flat = local_pca(positions, neighbors).eigenvalues[:, 0] * (count / max(count - 3, 1))
+    spacing = float(neighbors.squared_distance[:, min(6, count - 1)].clamp_min(0).sqrt().median()) / math.sqrt(2)
+    return _Scan(positions=positions, index=index, noise=float(flat.clamp_min(0).median().sqrt()), spacing=max(spacing, 1e-4))
+
+
+def _edge_lengths(scan: _Scan, options: DeformOptions) -> list[float]:
+    """Edge lengths of the levels, falling evenly to what the scan resolves and the face count allows."""
+    area = min(scan.spacing**2 * scan.positions.shape[0], 6.0)
+    finest = max(1.5 * scan.spacing, 1.5 * scan.noise, math.sqrt(area / (0.433 * options.face_count)))
+    finest = min(finest, _COARSEST_EDGE / 2)
+    ratio = (finest / _COARSEST_EDGE) ** (1 / max(options.levels - 1, 1))
+    return [_COARSEST_EDGE * ratio**k for k in range(options.levels)]
+
+
+def _start(template: Mesh | None, frame: Frame, align: str) -> _Shape:
+    """The template in the frame of the fit, moved onto the scan's box if asked for or needed; without one, a sphere."""
+    weight = torch.tensor(1.0, dtype=torch.float64)
+    if template is None:
+        sphere = icosphere(2, radius=0.5)
+        return _Shape(vertices=sphere.vertices, faces=sphere.faces, rest=sphere.vertices.clone(), weight=weight)
+    if template.face_count == 0:
+        raise ArgumentError("deform_mesh: `template` has no faces")
+    vertices = frame.to_local(template.vertices)
+    used = vertices[template.faces.unique()]
+    low, high = used.amin(0), used.amax(0)
+    apart = bool((low > 0.5).any() or (high < -0.5).any()) or not 0.5 < float((high - low).max()) < 2
+    if align == "box" or (align == "auto" and apart):
+        vertices = (vertices - (low + high) / 2) / (high - low).max()
+    return _Shape(vertices=vertices, faces=template.faces.clone(), rest=vertices.clone(), weight=weight)
+
+
+def _refined(shape: _Shape, edge_length: float | None) -> _Shape:
+    """The shape at the beginning of a level: rebuilt with edges of the given length, or with its faces; it is its own rest shape."""
+    if edge_length is None:
+        return replace(shape, rest=shape.vertices.clone())
+    vertices, _ = untangle(shape.vertices, shape.faces)
+    mesh = remesh_isotropic(Mesh(vertices=vertices, faces=shape.faces), edge_length)
+    return replace(shape, vertices=mesh.vertices, faces=mesh.faces, rest=mesh.vertices.clone())
+
+
+def _make_level(shape: _Shape, number: int, edge_length: float, *, keep_details: bool) -> _Level:
+    topology = make_topology(shape.faces, shape.vertices.shape[0])
+    matrices = smoothness_matrices(topology)
+    laplacian = torch.from_numpy(matrices.laplacian @ shape.rest.double().numpy()).float() if keep_details else None
+    penalty = squared if number == 0 else geman_mcclure(3 * edge_length)
+    return _Level(edge_length=edge_length, penalty=penalty, topology=topology, matrices=matrices, rest_laplacian=laplacian)
+
+
+def _step(
+    shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, progress: float, seed: int
+) -> tuple[_Shape, dict[str, float]]:
+    """One preconditioned step on all terms."""
+    generator = torch.Generator().manual_seed(seed)
+    topology, faces = level.topology, shape.faces
+    vertices = shape.vertices.detach().requires_grad_()
+    chosen = torch.randint(scan.positions.shape[0], (min(options.samples, scan.positions.shape[0]),), generator=generator)
+    targets = scan.positions[chosen]
+    there = closest_point(targets, (vertices, faces), bvh=build_bvh(shape.vertices, faces))
+    samples = sample_surface(Mesh(vertices=vertices, faces=faces), options.samples, stratified=True, generator=generator)
+    back = nearest(samples.positions, scan.index)
+    stiffness = float(shape.weight) * options.laplacian * 10 ** (1 - progress)
+    terms = {
+        "points to surface": level.penalty(there.squared_distance).mean(),
+        "surface to points": level.penalty(back.squared_distance).mean(),
+        "Laplacian": stiffness * _bending(vertices, level),
+        "normals": options.normals * level.edge_length**2 * normal_consistency_loss(vertices, topology),
+        "edges": options.edges * edge_length_loss(vertices, topology, target=_mean_edge(shape.vertices, topology)),
+    }
+    (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), vertices)
+    count = topology.vertex_count
+    data = data_matrix(faces[there.face], there.barycentrics.detach(), _slope(level.penalty, there.squared_distance), count)
+    data = data + data_matrix(faces[samples.faces], samples.barycentrics, _slope(level.penalty, back.squared_distance), count)
+    bending = (stiffness + 0.25 * options.normals) * 2 / count
+    smooth = smoothness_matrix(level.matrices, torch.full((count,), bending), 2 * options.edges / max(topology.edge_count, 1))
+    move = solve_step(data + smooth, gradient)
+    moved = shape.vertices + move * min(1.0, 4 * level.edge_length / max(float(move.norm(dim=1).max()), 1e-30))
+    scatter = float(there.squared_distance.detach().median().sqrt()) / 0.6745
+    weight = shape.weight * min(max((scan.noise / max(scatter, 1e-6)) ** 0.5, 0.7), 1.4)
+    return replace(shape, vertices=moved, weight=weight.clamp(1e-2, 1e3)), {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _slope(penalty: Penalty, squared_distance: Tensor) -> Tensor:
+    """Weights of iteratively reweighted least squares: the slope of the penalty, times 2 / N of a mean of squares."""
+    x = squared_distance.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(penalty(x).sum(), x)
+    return slope * (2 / max(slope.shape[0], 1))
+
+
+def _bending(vertices: Tensor, level: _Level) -> Tensor:
+    if level.rest_laplacian is None:
+        return laplacian_smoothing_loss(vertices, level.topology, squared=True)
+    t = level.topology
+    i, j = t.edges.T
+    degree = t.neighbor_offsets.diff().clamp_min(1)[:, None]
+    along = vertices[i] - vertices[j]
+    laplacian = torch.zeros_like(vertices).index_add(0, i, along).index_add(0, j, -along) / degree
+    return (laplacian - level.rest_laplacian).square().sum(1).mean()
+
+
+def _mean_edge(vertices: Tensor, topology: Topology) -> float:
+    i, j = topology.edges.T
+    return float((vertices[i] - vertices[j]).norm(dim=1).mean())
+
+
+def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
+    """Smooth the places where a mesh goes through itself, and ever more around them, until it does not.
+
+    Returns:
+        vertices, and the number of pairs of faces that still intersect (0 unless sheets lie through each other as a whole).
+    """
+    topology = make_topology(faces, vertices.shape[0])
+    i, j = topology.edges.T
+    marked = torch.zeros(vertices.shape[0])
+    for _ in range(_UNTANGLE_ROUNDS):
+        pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
+        if len(pairs) == 0:
+            return vertices, 0
+        marked[faces[pairs.flatten().unique()].flatten()] = 1
+        spread = marked.clone()
+        spread[i] = torch.maximum(spread[i], 0.5 * marked[j])
+        spread[j] = torch.maximum(spread[j], 0.5 * marked[i])
+        degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
+        for _ in range(5):
+            mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
+            vertices = torch.lerp(vertices, mean, 0.5 * spread[:, None])
+        marked = spread
+    return vertices, len(self_intersections(Mesh(vertices=vertices, faces=faces)))
+
+
+def _in_world(shape: _Shape, frame: Frame, dtype: torch.dtype, template: Mesh | None) -> Mesh:
+    """The shape in the frame of the scan, with normals; a template that keeps its faces keeps its other attributes, too."""
+    vertices = frame.to_world(shape.vertices, dtype)
+    normals = vertex_normals(shape.vertices, shape.faces).to(dtype)
+    if template is None:
+        return Mesh(vertices=vertices, faces=shape.faces, vertex_normals=normals)
+    return replace(template, vertices=vertices, vertex_normals=normals, corner_normals=None)
