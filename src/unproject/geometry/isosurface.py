@@ -137,6 +137,17 @@ def find_isosurface_of_blocks(values: Float[Tensor, "B 8 8 8"], coordinates: Int
     return Isosurface(edges=edges, weight=_crossing_weight(values.reshape(-1), edges, iso), faces=faces)
 
 
+def block_surface_positions(
+    surface: Isosurface, coordinates: Int[Tensor, "B 3"], *, dtype: torch.dtype | None = None
+) -> Float[Tensor, "V 3"]:
+    """Lattice positions of the crossings of `find_isosurface_of_blocks`. Gradient: the values, through `surface.weight`."""
+    ends = []
+    for point in surface.edges.unbind(1):
+        local = torch.stack([point >> 6 & 7, point >> 3 & 7, point & 7], dim=1)
+        ends.append((8 * coordinates.to(torch.int64)[point >> 9] + local).to(dtype or surface.weight.dtype))
+    return ends[0] + surface.weight[:, None] * (ends[1] - ends[0])
+
+
 def block_neighbors(coordinates: Int[Tensor, "B 3"]) -> Int[Tensor, "B 8"]:
     """For each block the index of the block at offset (c & 1, c >> 1 & 1, c >> 2 & 1), c = 0 .. 7, or -1.
 

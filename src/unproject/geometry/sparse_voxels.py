@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, check_shape
 from ..ops.trilinear import block_find, block_hash, gather, locate_blocks
 from ..struct import TensorStruct
-from .isosurface import apply_affine, find_isosurface_of_blocks
+from .isosurface import apply_affine, block_surface_positions, find_isosurface_of_blocks
 from .mesh import Mesh
 from .voxels import VoxelGrid
 
@@ -131,7 +131,8 @@ def sparse_to_mesh(grid: SparseGrid, *, iso: float = 0.0) -> Mesh:
     Gradient: values and world_from_grid.
     """
     surface = find_isosurface_of_blocks(grid.values, grid.coordinates, iso=iso)
-    return Mesh(vertices=surface.interpolate(sparse_points(grid).reshape(-1, 3)), faces=surface.faces)
+    vertices = block_surface_positions(surface, grid.coordinates, dtype=grid.world_from_grid.dtype)
+    return Mesh(vertices=apply_affine(grid.world_from_grid, vertices), faces=surface.faces)
 
 
 def sparse_from_dense(grid: VoxelGrid, *, active: Bool[Tensor, "X Y Z"], fill: float = torch.nan) -> SparseGrid:
