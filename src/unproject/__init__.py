@@ -123,3 +123,11 @@ from .geometry.topology import mesh_topology as mesh_topology
 from .losses.smoothness import edge_length_loss as edge_length_loss
 from .losses.smoothness import laplacian_smoothing_loss as laplacian_smoothing_loss
 from .losses.smoothness import normal_consistency_loss as normal_consistency_loss
+from .render.rasterize import Fragments as Fragments
+from .render.rasterize import peel as peel
+from .render.rasterize import rasterize as rasterize
+from .geometry.winding import WindingTree as WindingTree
+from .geometry.winding import point_winding_tree as point_winding_tree
+from .geometry.winding import signed_distance as signed_distance
+from .geometry.winding import winding_number as winding_number
+from .geometry.winding import winding_tree as winding_tree

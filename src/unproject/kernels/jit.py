@@ -26,12 +26,14 @@ def kernel(function: Callable[..., Any] | None = None, *, fastmath: bool | set[s
 
     Args:
         fastmath: LLVM fast-math flags instead of FAST_MATH; False where exact IEEE order matters.
-        inline: "always" for small per-item functions that must disappear into the loop around them.
+        inline: "llvm" for functions with many arguments called for every item: LLVM puts them into the loop around them, which costs little
+            compile time. "always" lets Numba do it, for tiny functions.
     """
 
     def compile_lazily(f: Callable[..., Any]) -> Any:
         flags = FAST_MATH if fastmath is None else fastmath
-        dispatcher = numba.njit(f, nogil=True, fastmath=flags, error_model="numpy", boundscheck=False, inline=inline)
+        how = {"forceinline": True} if inline == "llvm" else {"inline": inline}
+        dispatcher = numba.njit(f, nogil=True, fastmath=flags, error_model="numpy", boundscheck=False, **how)
         dispatcher._cache = KernelCache(f)
         return dispatcher
 

@@ -1,0 +1,151 @@
+"""From meshes and cameras to what the rasterizers draw: homogeneous image coordinates, and which faces each image shows.
+
+The broadcast rule of all renderers, the same as for points and cameras: a camera has a batch shape C, vertices are [..., V, 3], and C
+broadcasts with the vertices' leading dimensions [...]; the result has the broadcast shape [...] of images. So one camera and [V, 3]
+give one image, B cameras and [V, 3] (the same mesh in all) or [B, V, 3] (one topology, own vertices) give B images, and C cameras of
+shape [C, 1] see M meshes [M, V, 3] in C x M images. A ragged batch of M meshes is packed: vertices [V_total, 3] with `vertex_offsets`
+[M + 1], faces [F_total, 3] that index all vertices with `face_offsets` [M + 1]; it stands for a batch shape [M].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..camera.camera import Camera, check_camera
+from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape, describe
+from ..struct import TensorStruct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection(TensorStruct):
+    """Meshes before cameras, flattened to a list of B images.
+
+    Attributes:
+        points: [N, 3] homogeneous image coordinates (X, Y, z), own ones for each image; the pixel is (X, Y) / z, or (X, Y) if orthographic.
+        faces: [F, 3].
+        images: [B, 3] first face, number of faces, and what to add to a vertex index for its row of `points`.
+        shape: the batch shape [...] of the images, () for one image without a batch dimension.
+        orthographic: which of the two it is.
+    """
+
+    points: Tensor
+    faces: Tensor
+    images: Tensor
+    shape: tuple[int, ...]
+    orthographic: bool
+
+
+def project(
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    *,
+    vertex_offsets: Tensor | None = None,
+    face_offsets: Tensor | None = None,
+    where: str,
+) -> Projection:
+    """Check meshes and cameras and project them. Broadcast rule: see the module. Differentiable in vertices and camera.
+
+    Raises:
+        ArgumentError: shapes, NaN, indices out of range, batches that do not broadcast, a camera with lens distortion or a singular K.
+    """
+    faces = _check_mesh(vertices, faces, where)
+    ragged = vertex_offsets is not None or face_offsets is not None
+    matrix = image_from_world(camera, vertices.dtype, where=where)
+    if ragged:
+        points, images, shape = _ragged(vertices, faces, matrix, vertex_offsets, face_offsets, where)
+    else:
+        points, images, shape = _dense(vertices, faces, matrix, where)
+    if not bool(torch.isfinite(points.detach()).all()):
+        check_shape(vertices, [..., "V", 3], name="vertices", where=where, finite=True)
+        check_camera(camera, where=where)
+        raise ArgumentError(f"{where}: projected vertices overflow {describe(points)}: move the scene near the origin")
+    return Projection(points=points, faces=faces, images=images, shape=shape, orthographic=camera.projection == "orthographic")
+
+
+def image_from_world(camera: Camera, dtype: torch.dtype, *, where: str) -> Tensor:
+    """The affine map [..., 3, 4] from world points to homogeneous image coordinates (X, Y, z).
+
+    Raises:
+        ArgumentError: a projection that no such map describes, or a singular K.
+    """
+    if not isinstance(camera, Camera):
+        raise ArgumentTypeError(f"{where}: `camera` must be a Camera, got {describe(camera)}")
+    if camera.projection == "fisheye" or camera.distortion is not None:
+        raise ArgumentError(f"{where}: triangles stay straight only without lens distortion: ray trace this camera, or undistort its image")
+    intrinsics, pose = camera.intrinsics.to(dtype), camera.camera_from_world[..., :3, :].to(dtype)
+    k = intrinsics.detach()
+    if not bool((k[..., 0, 0] * k[..., 1, 1] - k[..., 0, 1] * k[..., 1, 0]).all()):
+        raise ArgumentError(f"{where}: `camera.intrinsics` is singular")
+    if camera.projection == "perspective":
+        return intrinsics @ pose
+    row, column = pose.new_tensor([0.0, 0.0, 1.0]), pose.new_tensor([[1.0], [1.0], [0.0]])
+    linear = torch.cat([intrinsics[..., :2, :2], torch.zeros_like(intrinsics[..., :2, 2:])], -1)
+    linear = torch.cat([linear, row.expand(*linear.shape[:-2], 1, 3)], -2)
+    shift = torch.cat([torch.zeros_like(intrinsics), intrinsics[..., :, 2:] * column], -1)
+    return linear @ pose + shift
+
+
+def _check_mesh(vertices: Tensor, faces: Tensor, where: str) -> Tensor:
+    check_shape(vertices, [..., "V", 3], name="vertices", where=where)
+    check_shape(faces, ["F", 3], name="faces", where=where, integer=True)
+    check_indices(faces, vertices.shape[-2], name="faces", where=where)
+    return faces.to(torch.int64).contiguous()
+
+
+def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    try:
+        shape = tuple(torch.broadcast_shapes(vertices.shape[:-2], matrix.shape[:-2]))
+    except RuntimeError:
+        got = f"{list(vertices.shape[:-2])} and {list(matrix.shape[:-2])}"
+        raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
+    points = vertices @ matrix[..., :3].mT + matrix[..., None, :, 3]
+    per_image = vertices.shape[-2]
+    points = points.expand(*shape, per_image, 3).reshape(-1, 3)
+    count = 1
+    for size in shape:
+        count *= size
+    images = torch.zeros((count, 3), dtype=torch.int64)
+    images[:, 1] = faces.shape[0]
+    images[:, 2] = torch.arange(count) * per_image
+    return points.contiguous(), images, shape
+
+
+def _ragged(
+    vertices: Tensor, faces: Tensor, matrix: Tensor, vertex_offsets: Tensor | None, face_offsets: Tensor | None, where: str
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    check_shape(vertices, ["V", 3], name="vertices", where=where)
+    vertex_ends = _check_offsets(vertex_offsets, vertices.shape[0], "vertex_offsets", where)
+    face_ends = _check_offsets(face_offsets, faces.shape[0], "face_offsets", where)
+    meshes = vertex_ends.shape[0] - 1
+    if face_ends.shape[0] - 1 != meshes:
+        lengths = f"{meshes + 1} and {face_ends.shape[0]}"
+        raise ArgumentError(f"{where}: `vertex_offsets` and `face_offsets` must have the same length, got {lengths}")
+    try:
+        shape = tuple(torch.broadcast_shapes((meshes,), matrix.shape[:-2]))
+    except RuntimeError:
+        raise ArgumentError(f"{where}: {meshes} meshes and cameras {list(matrix.shape[:-2])} do not broadcast") from None
+    if meshes != shape[-1]:
+        raise ArgumentError(f"{where}: a packed batch of one mesh before {shape[-1]} cameras: pass it without offsets")
+    mesh_of_vertex = torch.repeat_interleave(torch.arange(meshes), vertex_ends.diff()).to(vertices.device)
+    each = matrix.expand(*shape, 3, 4)[..., mesh_of_vertex, :, :]
+    points = (each[..., :3] @ vertices[..., None])[..., 0] + each[..., 3]
+    repeats = 1
+    for size in shape[:-1]:
+        repeats *= size
+    images = torch.stack([face_ends[:-1], face_ends.diff(), torch.zeros_like(face_ends[1:])], 1).repeat(repeats, 1)
+    images[:, 2] = torch.arange(repeats).repeat_interleave(meshes) * vertices.shape[0]
+    return points.reshape(-1, 3).contiguous(), images, shape
+
+
+def _check_offsets(offsets: Tensor | None, count: int, name: str, where: str) -> Tensor:
+    if offsets is None:
+        raise ArgumentError(f"{where}: a packed batch needs `{name}`")
+    check_shape(offsets, ["M + 1"], name=name, where=where, integer=True)
+    ends = offsets.to("cpu", torch.int64)
+    if ends.shape[0] < 1 or int(ends[0]) != 0 or int(ends[-1]) != count or bool((ends.diff() < 0).any()):
+        raise ArgumentError(f"{where}: `{name}` must rise from 0 to {count}, got {ends.tolist()[:8]}")
+    return ends
