@@ -11,7 +11,7 @@ from .point_tree import LEAF, NO_POINT, STACK
 @kernel(fastmath=False)
 def point_gap(x, y, z, box):
     """Squared distance of a point to a box."""
-    zero = box[0] * 0
+    zero = box.dtype.type(0)
     dx, dy, dz = max(box[0] - x, x - box[3], zero), max(box[1] - y, y - box[4], zero), max(box[2] - z, z - box[5], zero)
     return dx * dx + dy * dy + dz * dz
 
@@ -22,7 +22,7 @@ def update_leaf(x, y, z, sample, points, ids, distances):
     for lane in range(LEAF):
         dx, dy, dz = points[0, lane] - x, points[1, lane] - y, points[2, lane] - z
         distances[lane] = min(distances[lane], dx * dx + dy * dy + dz * dz)
-    largest, largest_id = distances[0] * 0 - 1, NO_POINT
+    largest, largest_id = distances.dtype.type(-1), NO_POINT
     for lane in range(LEAF):
         if ids[lane] == sample or ids[lane] == NO_POINT:
             distances[lane] = -1

@@ -30,7 +30,7 @@ def packet_box(lanes, box):
 @kernel(fastmath=False)
 def box_gap(box, other):
     """Squared distance between two boxes."""
-    zero = box[0] * 0
+    zero = box.dtype.type(0)
     dx = max(other[0] - box[3], box[0] - other[3], zero)
     dy = max(other[1] - box[4], box[1] - other[4], zero)
     dz = max(other[2] - box[5], box[2] - other[5], zero)
@@ -41,7 +41,7 @@ def box_gap(box, other):
 def count_hits(lanes, limits, limit_ids, box, low_id):
     """How many lanes could still take a point from a box: nearer than their limit, or as near with a lower id."""
     x0, y0, z0, x1, y1, z1 = box[0], box[1], box[2], box[3], box[4], box[5]
-    zero = x0 * 0
+    zero = lanes.dtype.type(0)
     hits = np.int32(0)
     for lane in range(LEAF):
         dx = max(x0 - lanes[0, lane], lanes[0, lane] - x1, zero)
@@ -97,7 +97,7 @@ def mark_hits(lanes, limits, points, marks):
     x0 = x1 = points[0, 0]
     y0 = y1 = points[1, 0]
     z0 = z1 = points[2, 0]
-    zero = x0 * 0
+    zero = lanes.dtype.type(0)
     for item in range(LEAF):
         x, y, z = points[0, item], points[1, item], points[2, item]
         x0, x1 = min(x0, x), max(x1, x)
