@@ -320,9 +320,9 @@ def se3_log_backward_range(begin, end, motion, gradient, result):
 
 @kernel(fastmath=False)
 def stumpff_series(x, k):
-    """c_k(x) for 0 <= x < 1 and k >= 0."""
+    """c_k(x) for k >= 0 and x below 1 or (k + 1)(k + 2)/4, where its terms fall from the first on."""
     value = 0.0
-    for n in range(10, -1, -1):
+    for n in range(13, -1, -1):
         value = 1.0 - value * x / ((2 * n + k + 1) * (2 * n + k + 2))
     for n in range(2, k + 1):
         value /= n
@@ -335,20 +335,16 @@ def stumpff_range(begin, end, x, first, values):
     count = values.shape[0]
     for i in range(begin, end):
         s = np.float64(x[i])
-        if s < 1.0:
-            for j in range(count):
-                values[j, i] = stumpff_series(s, first + j)
-            continue
         t = math.sqrt(s)
         half = math.sin(0.5 * t)
-        even, odd = math.cos(t), math.sin(t) / t  # c_k and c_(k + 1), k even
+        even, odd = math.cos(t), math.sin(t) / t  # c_k and c_(k + 1), k even; upwards by x c_(k + 2) = 1/k! - c_k
         factorial = 1.0  # k!
         for k in range(0, first + count, 2):
             if k == 2:
                 even = 2.0 * half * half / s
-            if k >= first:
-                values[k - first, i] = even
-            if first <= k + 1 < first + count:
-                values[k + 1 - first, i] = odd
+            for j in range(k, k + 2):
+                if first <= j < first + count:
+                    small = s < max(1.0, 0.25 * (j + 1) * (j + 2))
+                    values[j - first, i] = stumpff_series(s, j) if small else (even if j == k else odd)
             even, odd = (1.0 / factorial - even) / s, (1.0 / (factorial * (k + 1)) - odd) / s
             factorial *= (k + 1) * (k + 2)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # Below the threshold the series of so many terms is exact to rounding; above it the closed form loses few digits.
-_STUMPFF = {torch.float64: (1.0, 11), torch.float32: (1.0, 7)}
+_STUMPFF = {torch.float64: (4.0, 16), torch.float32: (4.0, 10)}
 _ARCTAN = {torch.float64: (0.05, 14), torch.float32: (0.1, 9)}
 
 
