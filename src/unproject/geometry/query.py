@@ -15,10 +15,11 @@ from ..ops.raycast import any_hit, first_hit
 from ..reference import closest_point as brute_closest_point
 from ..reference import raycast as brute_raycast
 from ..struct import TensorStruct
+from .batch import MeshBatch
 from .bvh import Bvh, build_bvh, check_offsets
 from .mesh import Mesh
 
-MeshLike: TypeAlias = Mesh | tuple[Tensor, Tensor]
+MeshLike: TypeAlias = Mesh | MeshBatch | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,10 @@ def closest_point(
 
     Args:
         points: [..., 3]; in a batch [N, 3], packed.
-        mesh: a mesh, or its (vertices [V, 3], faces [F, 3]); in a batch, packed, with faces that index all of the vertices.
+        mesh: a mesh, a batch, or (vertices [V, 3], faces [F, 3]); in a packed batch, faces index all of the vertices.
         bvh: `build_bvh(vertices, faces)` of these very vertices, to be reused; None builds one for this call.
-        query_offsets, face_offsets: [B + 1] where the points and faces of each item of a batch begin; None for one item.
+        query_offsets, face_offsets: [B + 1] where the points and faces of each item of a batch begin; None for one item. A MeshBatch and
+            a tree have the faces' own.
 
     Raises:
         ArgumentError: shapes, an index out of range, a tree of another mesh.
@@ -77,7 +79,7 @@ def closest_point(
     """
     where = "closest_point"
     check_shape(points, [..., 3], name="points", where=where)
-    vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, points, where)
+    vertices, faces, tree = mesh_and_tree(mesh, bvh, face_offsets, points, where)
     queries = points.reshape(-1, 3).contiguous()
     offsets = check_offsets(query_offsets, queries.shape[0], name="query_offsets", where=where, device=points.device)
     _check_batch(offsets, tree, where)
@@ -112,10 +114,11 @@ def ray_cast(
 
     Args:
         origins, directions: [..., 3] each, broadcast against each other; directions need not be unit vectors. In a batch [N, 3], packed.
-        mesh: a mesh, or its (vertices [V, 3], faces [F, 3]); in a batch, packed, with faces that index all of the vertices.
+        mesh: a mesh, a batch, or (vertices [V, 3], faces [F, 3]); in a packed batch, faces index all of the vertices.
         bvh: `build_bvh(vertices, faces)` of these very vertices, to be reused; None builds one for this call.
         min_distance, max_distance: hits outside of this range do not count; a number, or a tensor that broadcasts to the rays.
-        query_offsets, face_offsets: [B + 1] where the rays and faces of each item of a batch begin; None for one item.
+        query_offsets, face_offsets: [B + 1] where the rays and faces of each item of a batch begin; None for one item. A MeshBatch and a
+            tree have the faces' own.
 
     Returns:
         RayHit; a miss has face -1 and an infinite distance, and so has a ray with NaN or a zero direction.
@@ -127,7 +130,7 @@ def ray_cast(
     """
     where = "ray_cast"
     origins, directions, near, far, shape = _rays(origins, directions, min_distance, max_distance, where)
-    vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, origins, where)
+    vertices, faces, tree = mesh_and_tree(mesh, bvh, face_offsets, origins, where)
     offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
     _check_batch(offsets, tree, where)
     if origins.device.type == "cpu":
@@ -158,7 +161,7 @@ def occluded(
     """
     where = "occluded"
     origins, directions, near, far, shape = _rays(origins.detach(), directions.detach(), min_distance, max_distance, where)
-    vertices, faces, tree = _mesh_and_tree(mesh, bvh, face_offsets, origins, where)
+    vertices, faces, tree = mesh_and_tree(mesh, bvh, face_offsets, origins, where)
     offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
     _check_batch(offsets, tree, where)
     if origins.device.type == "cpu":
@@ -168,8 +171,14 @@ def occluded(
     return hit.reshape(shape)
 
 
-def _mesh_and_tree(mesh: MeshLike, bvh: Bvh | None, face_offsets: Tensor | None, like: Tensor, where: str) -> tuple[Tensor, Tensor, Bvh]:
+def mesh_and_tree(
+    mesh: MeshLike, bvh: Bvh | None, face_offsets: Tensor | None, like: Tensor | None, where: str
+) -> tuple[Tensor, Tensor, Bvh]:
+    """Vertices, faces and tree of a mesh argument, checked against each other and against queries `like`."""
     vertices, faces = mesh if isinstance(mesh, tuple) else (mesh.vertices, mesh.faces)
+    if isinstance(mesh, MeshBatch):
+        face_offsets = mesh.face_offsets
+    like = vertices if like is None else like
     check_shape(vertices, ["V", 3], name="vertices", where=where)
     check_shape(faces, ["F", 3], name="faces", where=where, integer=True)
     if vertices.dtype != like.dtype or vertices.device != like.device:

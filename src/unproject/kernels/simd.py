@@ -201,6 +201,18 @@ def multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def square_root(typingctx: Any, a: Any) -> Any:
+    """The square root of each lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name = f"llvm.sqrt.v{WIDTH}f{sig.args[0].dtype.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(args[0].type, [args[0].type]), name)
+        return builder.call(function, args)
+
+    return a(a), generate
+
+
+@intrinsic
 def least(typingctx: Any, value: Any) -> Any:
     """The least of all lanes as a scalar; lanes must not be NaN."""
 

@@ -36,16 +36,20 @@ def build_face_bvh(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tup
 
 @build_face_bvh.register_fake
 def _(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _fake_tree(vertices, face_offsets, 9)
+
+
+def _fake_tree(coordinates: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     context = torch.library.get_ctx()
     nodes, blocks = context.new_dynamic_size(), context.new_dynamic_size()
-    integers = lambda *shape: vertices.new_empty(shape, dtype=torch.int32)
+    integers = lambda *shape: coordinates.new_empty(shape, dtype=torch.int32)
     return (
-        vertices.new_empty((nodes, 6, 8)),
+        coordinates.new_empty((nodes, 6, 8)),
         integers(nodes, 8),
-        vertices.new_empty((blocks, 9, 8)),
+        coordinates.new_empty((blocks, rows, 8)),
         integers(blocks, 8),
-        integers(face_offsets.shape[0] - 1),
-        vertices.new_empty((), dtype=torch.int64),
+        integers(offsets.shape[0] - 1),
+        coordinates.new_empty((), dtype=torch.int64),
     )
 
 
@@ -63,6 +67,22 @@ def refit_face_bvh(vertices: Tensor, faces: Tensor, children: Tensor, block_item
 @refit_face_bvh.register_fake
 def _(vertices: Tensor, faces: Tensor, children: Tensor, block_items: Tensor) -> tuple[Tensor, Tensor]:
     return vertices.new_empty((children.shape[0], 6, 8)), vertices.new_empty((block_items.shape[0], 9, 8))
+
+
+@torch.library.custom_op("unproject::build_point_bvh", mutates_args=(), device_types="cpu")
+def build_point_bvh(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A tree over the points [N, 3] of each cloud of a batch with offsets [B + 1]: as build_face_bvh, with blocks [K, 3, 8]."""
+    from ..kernels import bvh as kernels
+
+    records, items = _make_records(kernels.point_records, points.shape[0], points.numpy())
+    boxes, children, block_items, roots, depth = _build(kernels, records, items, offsets.numpy())
+    blocks, _ = _fill(kernels.fill_point_blocks, 3, points, block_items)
+    return boxes, children, blocks, block_items, roots, depth
+
+
+@build_point_bvh.register_fake
+def _(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _fake_tree(points, offsets, 3)
 
 
 def curve_order(points: Tensor, offsets: Tensor) -> np.ndarray:
@@ -168,3 +188,8 @@ def _refit_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
     vertices, faces, offsets = example_mesh(dtype)
     _, children, _, block_items, _, _ = build_face_bvh(vertices, faces, offsets)
     return vertices + 1, faces, children, block_items
+
+
+@example(build_point_bvh)
+def _build_points_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return torch.linspace(-1, 1, 90, dtype=dtype).reshape(30, 3), torch.tensor([0, 25, 25, 30])
