@@ -21,8 +21,8 @@ from .source import Source, open_source
 
 PathLike = str | os.PathLike[str]
 
-_READERS = {"ply": "ply:read_ply"}
-_WRITERS = {"ply": "ply_write:write_ply"}
+_READERS = {"ply": "ply:read_ply", "obj": "obj:read_obj"}
+_WRITERS = {"ply": "ply_write:write_ply", "obj": "obj_write:write_obj"}
 
 
 def load(path: PathLike, options: LoadOptions | None = None) -> Mesh | PointCloud:

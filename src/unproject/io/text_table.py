@@ -71,14 +71,16 @@ class TableError(Exception):
 class Text:
     """ASCII text in memory (as Source.text gives it) with addresses and line numbers."""
 
-    def __init__(self, data: np.ndarray, end: int, path: Path, *, lines_before: int = 0, bytes_before: int = 0):
+    def __init__(self, data: np.ndarray, end: int, path: Path, *, lines_before: int = 0):
         self.data, self.end, self.path = data, end, path
-        self._lines_before, self._bytes_before = lines_before, bytes_before
+        self._lines_before = lines_before
         self.address = data.ctypes.data
+        self.removed_breaks = np.zeros(0, np.int64)
 
     def line_of(self, offset: int) -> int:
         """The line number (from 1) of a byte."""
-        return 1 + self._lines_before + int(np.count_nonzero(self.data[: min(offset, self.end)] == 10))
+        breaks = int(np.count_nonzero(self.data[: min(offset, self.end)] == 10)) + int(np.count_nonzero(self.removed_breaks < offset))
+        return 1 + self._lines_before + breaks
 
     def token_at(self, offset: int) -> str:
         """The word at a byte, quoted, for messages."""
@@ -168,7 +170,12 @@ def _run(run: Callable[[np.ndarray, np.ndarray], object], text: Text, errors: li
     if state[0]:
         errors.append(TableError(int(state[0]), int(state[1]) - text.address, int(state[2]), int(state[3])))
         return
-    for kind, target, place in hard[: int(state[4])].tolist():
+    repair_hard_numbers(hard[: int(state[4])], text)
+
+
+def repair_hard_numbers(hard: np.ndarray, text: Text) -> None:
+    """Round and store the decimals of more than 19 digits that a kernel could not: rows of type, address of the value, place."""
+    for kind, target, place in hard.tolist():
         token = text.data[place - text.address :][:4096].tobytes()
         _store_exactly(kind, target, place - text.address, token, text)
 
