@@ -131,3 +131,5 @@ from .geometry.winding import point_winding_tree as point_winding_tree
 from .geometry.winding import signed_distance as signed_distance
 from .geometry.winding import winding_number as winding_number
 from .geometry.winding import winding_tree as winding_tree
+from .losses.point_mesh import mesh_to_point_distance as mesh_to_point_distance
+from .losses.point_mesh import point_to_mesh_distance as point_to_mesh_distance

@@ -23,14 +23,20 @@ def _on_segment(ax, ay, az, ux, uy, uz, length, zero, one):
 
 @kernel
 def closest_in_block(blocks, start, px, py, pz, flat):
-    """Squared distances of a point to the eight triangles at `start`, and the weights of their corners there.
-
-    The least of four candidates, each a point of the triangle: three edges, and the projection where it lies inside. Triangles whose
-    squared area is below `flat` times the product of two squared edges have only their edges. NaN for empty places.
-    """
+    """Squared distances of a point to the eight triangles at `start`, and the weights of their corners there; NaN for empty places."""
     ax, ay, az = load(blocks, start) - px, load(blocks, start + 8) - py, load(blocks, start + 16) - pz
     bx, by, bz = load(blocks, start + 24) - px, load(blocks, start + 32) - py, load(blocks, start + 40) - pz
     cx, cy, cz = load(blocks, start + 48) - px, load(blocks, start + 56) - py, load(blocks, start + 64) - pz
+    return closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, flat)
+
+
+@kernel
+def closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, flat):
+    """Squared distances of eight triangles abc to the origin, and the weights of their corners there.
+
+    The least of four candidates, each a point of the triangle: three edges, and the projection where it lies inside. Triangles whose
+    squared area is below `flat` times the product of two squared edges have only their edges.
+    """
     zero, one = splat_like(0, ax), splat_like(1, ax)
     ux, uy, uz = bx - ax, by - ay, bz - az
     vx, vy, vz = cx - ax, cy - ay, cz - az

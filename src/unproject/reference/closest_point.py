@@ -156,3 +156,20 @@ def closest_face(points: Tensor, vertices: Tensor, faces: Tensor, query_offsets:
             squared, best = (weights.unsqueeze(-2) @ relative).squeeze(-2).square().sum(-1).nan_to_num(torch.inf).min(-1)
             face[rows] = torch.where(squared.isinf(), -1, best + bounds[batch])
     return face
+
+
+def closest_to_face(vertices: Tensor, faces: Tensor, points: Tensor, face_offsets: Tensor, target_offsets: Tensor) -> Tensor:
+    """Index int64 [F] of the point of the own cloud closest to each face, by trying all; -1 where there is none."""
+    index = torch.full((faces.shape[0],), -1, dtype=torch.int64, device=faces.device)
+    bounds, targets = face_offsets.tolist(), target_offsets.tolist()
+    for batch in range(len(bounds) - 1):
+        cloud = points[targets[batch] : targets[batch + 1]]
+        step = max(1, _PAIRS // max(len(cloud), 1))
+        for begin in range(bounds[batch], bounds[batch + 1] if len(cloud) else bounds[batch], step):
+            rows = slice(begin, min(begin + step, bounds[batch + 1]))
+            corners = vertices[faces[rows]].unsqueeze(1)
+            weights = closest_on_triangle(cloud, corners)
+            relative = corners - cloud[None, :, None]
+            squared = (weights.unsqueeze(-2) @ relative).squeeze(-2).square().sum(-1)
+            index[rows] = squared.nan_to_num(torch.inf).argmin(-1) + targets[batch]
+    return index
