@@ -133,3 +133,5 @@ from .geometry.winding import winding_number as winding_number
 from .geometry.winding import winding_tree as winding_tree
 from .losses.point_mesh import mesh_to_point_distance as mesh_to_point_distance
 from .losses.point_mesh import point_to_mesh_distance as point_to_mesh_distance
+from .geometry.remesh import remesh_batch as remesh_batch
+from .geometry.remesh import remesh_isotropic as remesh_isotropic
