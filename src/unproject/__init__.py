@@ -135,3 +135,4 @@ from .losses.point_mesh import mesh_to_point_distance as mesh_to_point_distance
 from .losses.point_mesh import point_to_mesh_distance as point_to_mesh_distance
 from .geometry.remesh import remesh_batch as remesh_batch
 from .geometry.remesh import remesh_isotropic as remesh_isotropic
+from .geometry.intersect import self_intersections as self_intersections
