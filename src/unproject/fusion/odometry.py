@@ -103,7 +103,8 @@ def rgbd_pyramid(
     levels = []
     for level in range(options.levels + 1):
         if level >= options.finest:
-            levels.append(RgbdLevel(depth, intensity, *describe_image(depth, intensity, k, options.relative_jump), k))
+            normal, gradient = describe_image(depth, intensity, k, options.relative_jump)
+            levels.append(RgbdLevel(depth, intensity, normal, gradient, k))
         depth, intensity = halve(depth, intensity, options.relative_jump)
         k = [x / 2 for x in k]
     return levels

@@ -68,9 +68,10 @@ def optimize_pose_graph(
     edges = edges.to("cpu").to(torch.float64)
     if edges.first.shape[0] == 0:
         return PoseGraphResult(poses=current.to(poses), weights=poses.new_ones(0), cost=0.0, iterations=0)
-    damping, step = 1e-6, 0
+    damping, steps = 1e-6, 0
     cost, weight = _cost(current, edges)
-    for step in range(1, iterations + 1):
+    while steps < iterations:
+        steps += 1
         hessian, gradient = _normal_equations(current, edges, weight, fixed)
         accepted = False
         while not accepted and damping < 1e6:
@@ -85,7 +86,7 @@ def optimize_pose_graph(
         current, cost, weight = candidate, new_cost, new_weight
         if done:
             break
-    return PoseGraphResult(poses=current.to(poses), weights=weight.to(poses), cost=cost, iterations=step)
+    return PoseGraphResult(poses=current.to(poses), weights=weight.to(poses), cost=cost, iterations=steps)
 
 
 def _check(poses: Tensor, edges: PoseEdges, fixed: int) -> None:
@@ -114,7 +115,7 @@ def _cost(poses: Tensor, edges: PoseEdges) -> tuple[float, Tensor]:
     return float(cost.sum()) / 2, torch.where(edges.robust, share.square(), 1.0)
 
 
-def _normal_equations(poses: Tensor, edges: PoseEdges, weight: Tensor, fixed: int):  # noqa: ANN202 (a SciPy matrix)
+def _normal_equations(poses: Tensor, edges: PoseEdges, weight: Tensor, fixed: int):
     from scipy.sparse import coo_matrix
 
     error, said = _errors(poses, edges)
@@ -135,12 +136,13 @@ def _normal_equations(poses: Tensor, edges: PoseEdges, weight: Tensor, fixed: in
             values.append(block.reshape(-1).numpy())
     hold = np.arange(6 * fixed, 6 * fixed + 6)
     largest = max(float(np.abs(v).max()) for v in values)
-    rows.append(hold), columns.append(hold), values.append(np.full(6, 1e9 * largest))
+    for entries, item in ((rows, hold), (columns, hold), (values, np.full(6, 1e9 * largest))):
+        entries.append(item)
     matrix = coo_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (size, size)).tocsc()
     return matrix, gradient
 
 
-def _solve(hessian, gradient: np.ndarray, damping: float) -> Tensor:  # noqa: ANN001 (a SciPy matrix)
+def _solve(hessian, gradient: np.ndarray, damping: float) -> Tensor:
     from scipy.sparse import diags
     from scipy.sparse.linalg import spsolve
 

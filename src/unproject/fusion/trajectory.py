@@ -67,7 +67,7 @@ class TrackStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trajectory:
+class EstimatedTrajectory:
     """Where the camera was.
 
     Attributes:
@@ -102,7 +102,7 @@ def estimate_trajectory(
         yield tracker.track(index)
 
 
-def trajectory_of(state: Mapping[str, Tensor]) -> Trajectory:
+def trajectory_of(state: Mapping[str, Tensor]) -> EstimatedTrajectory:
     """The poses of a state: those of the largest connected fragment, with its first frame as the world."""
     key, fragment = state["key"], state["fragment"].clone()
     known = key >= 0
@@ -115,7 +115,7 @@ def trajectory_of(state: Mapping[str, Tensor]) -> Trajectory:
         poses[~known] = torch.nan
         first = int(known.nonzero()[0])
         poses[known] = se3_inverse(poses[first]) @ poses[known]
-    return Trajectory(world_from_camera=poses, known=known, fragment=fragment)
+    return EstimatedTrajectory(world_from_camera=poses, known=known, fragment=fragment)
 
 
 class _Tracker:
@@ -370,5 +370,3 @@ def align_trajectories(estimate: Float[Tensor, "N 4 4"], truth: Float[Tensor, "N
     move[:3, :3], move[:3, 3] = rotation, b.mean(0) - rotation @ a.mean(0)
     moved = move @ estimate.double()
     return moved, (moved[:, :3, 3] - b).norm(dim=1)
-
-

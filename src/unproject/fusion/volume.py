@@ -72,6 +72,11 @@ class TsdfVolume:
         self._allocate_table(1 << 12)
         self._coordinates, self._tsdf, self._weight, self._color = self._blocks(0)
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the blocks in use."""
+        return self.block_count * BLOCK_BYTES
+
     # ---- storage ----
 
     def _blocks(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

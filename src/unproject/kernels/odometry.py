@@ -91,7 +91,24 @@ def add_equation(sums, jacobian, residual, weight):
 
 @kernel
 def align_rows(
-    begin, end, depth, intensity, target_depth, target_intensity, normal, gradient, fx, fy, cx, cy, pose, gap, depth_scale, light_scale, light_share, sums
+    begin,
+    end,
+    depth,
+    intensity,
+    target_depth,
+    target_intensity,
+    normal,
+    gradient,
+    fx,
+    fy,
+    cx,
+    cy,
+    pose,
+    gap,
+    depth_scale,
+    light_scale,
+    light_share,
+    sums,
 ):
     """Sums of the normal equations for pixels in rows of the source image, moved into the target's camera by `pose` [3, 4].
 
@@ -101,7 +118,7 @@ def align_rows(
     Args:
         gap: pixels whose depth differs by more than this fraction of it see different surfaces.
     """
-    height, width = depth.shape
+    width = depth.shape[1]
     target_height, target_width = target_depth.shape
     jacobian = np.empty(6, np.float64)
     for row in range(begin, end):
