@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
 from .camera import Camera
-from .distortion import distort_fisheye, distort_points, undistort_fisheye, undistort_points
+from .distortion import distort_fisheye, distort_points, distortion_radius, fisheye_angle, undistort_fisheye, undistort_points
 
 
 def world_to_camera(camera: Camera, points: Tensor) -> Tensor:
@@ -111,6 +111,26 @@ def world_to_ndc(camera: Camera, points: Tensor) -> Tensor:
 def ndc_to_world(camera: Camera, points: Tensor) -> Tensor:
     """Normalized device coordinates [..., N, 3] to world coordinates. Broadcast rule: see the module."""
     return screen_to_world(camera, ndc_to_screen(camera, points))
+
+
+def has_image(camera: Camera, points: Tensor) -> Tensor:
+    """Which points in camera coordinates [..., N, 3] the camera's model images at all (inside or outside of the picture): bool [..., N].
+
+    Perspective: in front of the camera plane, and within the radius where the lens distortion is one to one. Fisheye: within the angle
+    where it is. Orthographic: all. Near and far are not asked. Broadcast rule: see the module.
+    """
+    check_shape(points, [..., "N", 3], name="points", where="has_image")
+    z = points[..., 2]
+    if camera.projection == "orthographic":
+        return torch.ones(torch.broadcast_shapes(z.shape, (*camera.batch_shape, 1)), dtype=torch.bool, device=z.device)
+    radius = torch.linalg.vector_norm(points[..., :2], dim=-1)
+    if camera.projection == "fisheye":
+        limit = fisheye_angle(_coefficients(camera, points, 4))[..., None]
+        return torch.atan2(radius, z) < limit.clamp(max=torch.pi * (1 - 1e-6))
+    front = z > 0
+    if camera.distortion is None:
+        return front.expand(torch.broadcast_shapes(z.shape, (*camera.batch_shape, 1)))
+    return front & (radius < distortion_radius(camera.distortion.to(points.dtype))[..., None] * z)
 
 
 def camera_center(camera: Camera) -> Tensor:
