@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import pickle
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,20 @@ class _Storage(CompileResultCacheImpl):
         return f"{fullname}-{self._lineno}.py{sys.version_info[0]}{sys.version_info[1]}{abiflags}"
 
 
+_DAMAGE = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+)
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache in our directory; without a directory, or on any trouble with it, a plain compilation."""
 
@@ -153,14 +169,19 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context) if self._open() else None
-        except OSError:
-            return None
+        except _DAMAGE:
+            return self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Throw away an index that cannot be read, so that the coming compilation writes a new one."""
+        with suppress(*_DAMAGE):
+            self.flush()
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             if self._open():
                 super().save_overload(sig, data)
-        except OSError:
+        except _DAMAGE:
             self._enabled = False  # a full or vanished disk costs the next start a compilation, not this one its result
 
     @property

@@ -18,6 +18,7 @@ _SLICES_PER_THREAD = 8
 _forked = False
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
+_team_is_free = threading.Lock()
 
 
 def parallel_for(kernel: Callable[..., Any], count: int, *args: Any, grain: int = 2048, slices: int | None = None) -> None:
@@ -49,7 +50,8 @@ def slice_count(count: int, grain: int = 2048) -> int:
 def for_each_slice(body: Callable[[int, int, int], Any], count: int, *, slices: int) -> None:
     """Call `body(slot, begin, end)` for `slices` equal slices of [0, count); reductions give each slot its own accumulator.
 
-    Slice boundaries depend on `count` and `slices` alone, so that sums over slots are the same in every run.
+    Slice boundaries depend on `count` and `slices` alone, so that sums over slots are the same in every run. While another loop has
+    the team (a Python thread beside this one, or the loop around this one), the slices run on the calling thread.
     """
     slices = max(1, min(slices, count))
     if slices == 1:
@@ -61,11 +63,14 @@ def for_each_slice(body: Callable[[int, int, int], Any], count: int, *, slices: 
         body(slot, slot * count // slices, (slot + 1) * count // slices)
 
     threads = min(torch.get_num_threads(), slices)
-    if threads == 1:
+    if threads == 1 or not _team_is_free.acquire(blocking=False):
         for slot in range(slices):
             run(slot)
         return
-    _run_team(run, slices, threads)
+    try:
+        _run_team(run, slices, threads)
+    finally:
+        _team_is_free.release()
 
 
 def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
@@ -91,7 +96,8 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
         others = [pool.submit(work) for _ in range(threads - 1)]
         work()
         for other in others:
-            other.result()
+            if not other.cancel():  # what has not begun has nothing left to do
+                other.result()
     if errors:
         raise errors[0]
 
@@ -129,8 +135,8 @@ def _thread_pool() -> ThreadPoolExecutor:
 
 def _after_fork() -> None:
     """OpenMP's threads and the pool's do not exist in a forked child: it starts a pool of its own."""
-    global _forked, _pool, _pool_lock
-    _forked, _pool, _pool_lock = True, None, threading.Lock()
+    global _forked, _pool, _pool_lock, _team_is_free
+    _forked, _pool, _pool_lock, _team_is_free = True, None, threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
