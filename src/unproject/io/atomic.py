@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from ..errors import FileAccessError
 
+_PIECE = 1 << 18
+
 
 class OutputFiles:
     """A set of files that belong together, such as an OBJ, its MTL and images. They take their names when all are written.
@@ -116,8 +118,8 @@ def _take_name(temporary: Path, target: Path, *, overwrite: bool) -> None:
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write everything; an unbuffered file may take less than it is given."""
     view = memoryview(data).cast("B") if not isinstance(data, bytes) else memoryview(data)
-    while len(view):
-        view = view[file.write(view) or 0 :]
+    while len(view):  # in pieces that stay in the cache while the system copies them
+        view = view[file.write(view[:_PIECE]) or 0 :]
 
 
 @contextmanager

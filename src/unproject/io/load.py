@@ -15,14 +15,16 @@ from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
 from .atomic import OutputFiles
 from .convert import merge_vertices, mesh_from_points, points_from_mesh
-from .formats import CLOUD_FORMATS, detect_format, output_format
+from .formats import CLOUD_FORMATS, CLOUD_TEXTS, detect_format, output_format
 from .options import LoadOptions, SaveOptions
 from .source import Source, open_source
 
 PathLike = str | os.PathLike[str]
 
-_READERS = {"ply": "ply:read_ply", "obj": "obj:read_obj"}
-_WRITERS = {"ply": "ply_write:write_ply", "obj": "obj_write:write_obj"}
+_TEXTS = dict.fromkeys(CLOUD_TEXTS, "clouds:read_cloud")
+_READERS = {"ply": "ply:read_ply", "obj": "obj:read_obj", "pcd": "pcd:read_pcd", **_TEXTS}
+_WRITERS = {"ply": "ply_write:write_ply", "obj": "obj_write:write_obj", "pcd": "pcd:write_pcd"}
+_WRITERS |= dict.fromkeys(CLOUD_TEXTS, "clouds:write_cloud")
 
 
 def load(path: PathLike, options: LoadOptions | None = None) -> Mesh | PointCloud:
@@ -83,8 +85,10 @@ def save(value: Mesh | PointCloud, path: PathLike, options: SaveOptions | None =
     _check(value)
     target, chosen = Path(path), options or SaveOptions()
     kind = output_format(target)
-    if kind != "ply":
-        value = (points_from_mesh if kind in CLOUD_FORMATS else mesh_from_points)(value)  # type: ignore[operator]
+    if kind in CLOUD_FORMATS and isinstance(value, Mesh):
+        value = points_from_mesh(value)
+    elif kind not in ("ply", *CLOUD_FORMATS):
+        value = mesh_from_points(value)
     with OutputFiles(overwrite=overwrite, durable=chosen.durable) as outputs:
         _function(_WRITERS.get(kind, "scene:write_scene"))(value, target, outputs, chosen)
 

@@ -13,9 +13,9 @@ import torch
 from ..errors import FormatError
 from ..geometry.material import Material
 from ..geometry.mesh import Mesh
-from ..ops.dispatch import for_each_slice
 from .mtl import parse_mtl
 from .options import LoadOptions
+from .parts import for_each_part
 from .ply import unit_colors
 from .polygons import Polygons, triangulate
 from .source import Source, warn_file
@@ -113,7 +113,7 @@ def _scan(text: Text) -> _Lines:
     counts = np.zeros((len(cuts) - 1, 11), np.int64)
     others = [np.zeros((0, 3), np.int64)] * (len(cuts) - 1)
 
-    def body(slot: int, _begin: int, _end: int) -> None:
+    def body(slot: int) -> None:
         room = np.empty((_MOST_OTHERS, 3), np.int64)
         start, end = text.address + cuts[slot], text.address + cuts[slot + 1]
         scan_lines(start, end, counts[slot], room)
@@ -123,7 +123,7 @@ def _scan(text: Text) -> _Lines:
             scan_lines(start, end, counts[slot], room)
         others[slot] = room[:found].copy()
 
-    for_each_slice(body, len(cuts) - 1, slices=len(cuts) - 1)
+    for_each_part(body, len(cuts) - 1)
     return _Lines(cuts, counts, others)
 
 
@@ -167,7 +167,7 @@ def _parse(text: Text, lines: _Lines, kind: int) -> _Arrays:
     errors: list[tuple[int, int]] = []
     dangling = np.zeros(2, np.bool_)
 
-    def body(slot: int, _begin: int, _end: int) -> None:
+    def body(slot: int) -> None:
         start, end = text.address + lines.cuts[slot], text.address + lines.cuts[slot + 1]
         room = _HARD
         while True:
@@ -181,7 +181,7 @@ def _parse(text: Text, lines: _Lines, kind: int) -> _Arrays:
         repair_hard_numbers(hard[: int(state[2])], text)
         dangling[:] |= state[3:5] != 0
 
-    for_each_slice(body, len(lines.counts), slices=len(lines.counts))
+    for_each_part(body, len(lines.counts))
     if errors:
         offset, reason = min(errors)
         raise FormatError(_REASONS[reason].format(token=text.token_at(offset)), path=text.path, line=text.line_of(offset))

@@ -49,9 +49,11 @@ def read_ply(source: Source, options: LoadOptions) -> Mesh:
         FormatError: with line or byte.
     """
     header = _header(source)
-    tables = _read_elements(source, header)
+    columns = _read_elements(source, header)
+    tables = {name: drawn.columns for name, drawn in columns.items()}
+    checked = "face" in columns and columns["face"].indices_checked
     vertex = tables.pop("vertex", {})
-    faces = _faces(source, header, tables, vertex)
+    faces = _faces(source, header, tables, checked)
     fields: dict[str, Any] = {"metadata": {}, "vertex_attributes": {}, "face_attributes": {}}
     positions = _positions(source, header, vertex, faces)
     _vertex_fields(fields, vertex, faces is not None, source)
@@ -74,7 +76,7 @@ def _header(source: Source) -> Header:
     return parse_header(source.head(1 << 16) if b"end_header" in source.head(1 << 16) else source.bytes(), source.path)
 
 
-def _read_elements(source: Source, header: Header) -> dict[str, Table]:
+def _read_elements(source: Source, header: Header) -> dict[str, Columns]:
     _check_promises(source, header)
     vertex = header.element("vertex")
     columns = {e.name: Columns(e, _GROUPS.get(e.name, ()), vertex.count if vertex else None) for e in header.elements}
@@ -82,7 +84,7 @@ def _read_elements(source: Source, header: Header) -> dict[str, Table]:
         read_text(source, header, columns)
     else:
         read_binary(source, header, columns)
-    return {name: drawn.columns for name, drawn in columns.items()}
+    return columns
 
 
 def _check_promises(source: Source, header: Header) -> None:
@@ -102,43 +104,56 @@ class _Faces:
     """Polygons and what belongs to them.
 
     Attributes:
-        offsets: [P + 1]; corners: [C] vertex indices.
+        corners: [C] vertex indices, or [F, 3] where all polygons are triangles.
+        offsets: [P + 1]; None where all polygons are triangles.
         table: the other columns.
     """
 
-    offsets: np.ndarray
     corners: np.ndarray
+    offsets: np.ndarray | None
     table: Table
 
+    @property
+    def count(self) -> int:
+        return len(self.corners) if self.offsets is None else len(self.offsets) - 1
 
-def _faces(source: Source, header: Header, tables: dict[str, Table], vertex: Table) -> _Faces | None:
+    def corner_offsets(self) -> np.ndarray:
+        """[P + 1] where each polygon's corners begin."""
+        return np.arange(self.count + 1) * 3 if self.offsets is None else self.offsets
+
+
+def _faces(source: Source, header: Header, tables: dict[str, Table], checked: bool) -> _Faces | None:
     """The polygons of the elements face and tristrips; None if the file has neither."""
     face, strips = header.element("face"), header.element("tristrips")
     if face is None and strips is None:
         return None
-    vertex_element = header.element("vertex")
-    count = vertex_element.count if vertex_element else 0
-    offsets, corners, table = np.zeros(1, np.int64), np.zeros(0, np.int64), {}
+    vertex = header.element("vertex")
+    count = vertex.count if vertex else 0
+    faces = _Faces(np.zeros((0, 3), np.int64), None, {})
     if face is not None:
         table = tables.pop("face")
-        name = next((n for n in INDEX_NAMES if n in table), None)
-        if name is None and face.count > 0:
+        column = next((table.pop(name) for name in INDEX_NAMES if name in table), None)
+        if column is None and face.count > 0:
             raise FormatError("element 'face' has no list property 'vertex_indices'", path=source.path)
-        if name is not None and face.count > 0:
-            offsets, corners = _ragged(table.pop(name))
-            corners = _indices(corners, count, source.path)
-        elif name is not None:
-            table.pop(name)
+        if column is not None and face.count > 0:
+            faces = _polygons(column, table, count, checked, source.path)
     if strips is not None:
         table_of_strips = tables.pop("tristrips")
-        name = next((n for n in INDEX_NAMES if n in table_of_strips), None)
-        if name is not None and strips.count > 0:
-            triangles = strip_triangles(*_ragged(table_of_strips[name]))
-            triangles = _indices(triangles.reshape(-1), count, source.path)
-            offsets = np.concatenate([offsets, offsets[-1] + 3 * np.arange(1, len(triangles) // 3 + 1)])
-            corners = np.concatenate([corners, triangles])
-            table = {}
-    return _Faces(offsets, corners, table)
+        column = next((table_of_strips[name] for name in INDEX_NAMES if name in table_of_strips), None)
+        if column is not None and strips.count > 0:
+            triangles = _indices(strip_triangles(*_ragged(column)), count, source.path)
+            if faces.offsets is None:
+                return _Faces(np.concatenate([faces.corners, triangles]), None, {})
+            offsets = np.concatenate([faces.offsets, faces.offsets[-1] + 3 * np.arange(1, len(triangles) + 1)])
+            return _Faces(np.concatenate([faces.corners, triangles.reshape(-1)]), offsets, {})
+    return faces
+
+
+def _polygons(column: Column, table: Table, count: int, checked: bool, path: Path) -> _Faces:
+    if isinstance(column, np.ndarray) and column.shape[1:] == (3,):
+        return _Faces(column if checked and column.dtype == np.int64 else _indices(column, count, path), None, table)
+    offsets, corners = _ragged(column)
+    return _Faces(corners if checked and corners.dtype == np.int64 else _indices(corners, count, path), offsets, table)
 
 
 def _ragged(column: Column) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +168,7 @@ def _indices(values: np.ndarray, count: int, path: Path) -> np.ndarray:
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
         raise FormatError("a vertex index is not an integer", path=path)
     indices = values.astype(np.int64, copy=False)
-    if len(indices):
+    if indices.size:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= count:
             bad = low if low < 0 else high
@@ -267,19 +282,17 @@ def unit_colors(block: np.ndarray, path: Path) -> Tensor:
 
 
 def _face_fields(fields: dict[str, Any], faces: _Faces, positions: np.ndarray, source: Source, options: LoadOptions) -> None:
-    sizes_are_3 = len(faces.corners) == 3 * (len(faces.offsets) - 1) and bool((np.diff(faces.offsets) == 3).all())
     table, metadata = faces.table, fields["metadata"]
-    if sizes_are_3:
-        triangles = Triangles(np.zeros((0, 3), np.int64), np.zeros(0, np.int64))
-        fields["faces"] = torch.from_numpy(faces.corners.reshape(-1, 3))
-        spread = lambda column: column
+    triangles: Triangles | None = None
+    if faces.offsets is None:
+        fields["faces"] = torch.from_numpy(faces.corners)
     else:
         triangles = triangulate(positions, faces.offsets, faces.corners, source.path)
         fields["faces"] = torch.from_numpy(faces.corners[triangles.corners])
-        spread = lambda column: column[triangles.polygons]
-    _corner_uvs(fields, faces, triangles.corners if not sizes_are_3 else None, source)
+    spread = lambda column: column if triangles is None else column[triangles.polygons]
+    _corner_uvs(fields, faces, None if triangles is None else triangles.corners, source)
     normals = table.get("corner_normals")
-    if sizes_are_3 and isinstance(normals, np.ndarray) and normals.shape[1:] == (9,):
+    if triangles is None and isinstance(normals, np.ndarray) and normals.shape[1:] == (9,):
         fields["corner_normals"] = _floats(table.pop("corner_normals").reshape(-1, 3, 3))  # type: ignore[union-attr]
     colors = _take(table, COLORS)
     if colors is not None:
@@ -288,11 +301,11 @@ def _face_fields(fields: dict[str, Any], faces: _Faces, positions: np.ndarray, s
     if isinstance(number, np.ndarray) and number.ndim == 1:
         fields["face_materials"] = torch.from_numpy(spread(table.pop("texnumber")).astype(np.int64))
     even = {name: spread(column) for name, column in table.items() if isinstance(column, np.ndarray)}
-    uneven = {name: column for name, column in table.items() if isinstance(column, Lists) and sizes_are_3}
+    uneven = {name: column for name, column in table.items() if isinstance(column, Lists) and triangles is None}
     _attributes(fields, "face", {**even, **uneven}, fields["face_attributes"])
     if options.keep_polygons:
-        metadata["polygons"] = kept(faces.offsets, faces.corners)
-        polygons = np.arange(len(faces.offsets) - 1) if sizes_are_3 else triangles.polygons
+        metadata["polygons"] = kept(faces.corner_offsets(), faces.corners.reshape(-1))
+        polygons = np.arange(faces.count) if triangles is None else triangles.polygons
         fields["face_attributes"]["polygon"] = torch.from_numpy(polygons)
 
 
@@ -302,12 +315,12 @@ def _corner_uvs(fields: dict[str, Any], faces: _Faces, corners: np.ndarray | Non
     if column is None or (isinstance(column, np.ndarray) and column.ndim == 1):
         return
     offsets, values = _ragged(column)
-    if not np.array_equal(offsets, 2 * faces.offsets):
+    if not np.array_equal(offsets, 2 * faces.corner_offsets()):
         warn_file(source.path, "the lists 'texcoord' do not have two numbers for each corner of a face; they are not read as UV")
         return
     faces.table.pop("texcoord")
     fields["uvs"] = _floats(values.reshape(-1, 2))
-    fields["face_uvs"] = torch.from_numpy(np.arange(len(faces.corners)).reshape(-1, 3) if corners is None else corners)
+    fields["face_uvs"] = torch.from_numpy(np.arange(faces.corners.size).reshape(-1, 3) if corners is None else corners)
 
 
 def _materials(fields: dict[str, Any], header: Header, source: Source, options: LoadOptions) -> None:

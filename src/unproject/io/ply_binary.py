@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..errors import FormatError
-from ..ops.dispatch import for_each_slice, parallel_for
+from .parts import for_each_range
 from .ply_columns import Columns
 from .ply_header import BIG, Header, Property
 from .source import Source, warn_file
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+_LONGEST = 64
+"""Longest lists that are tried as rows of equal size."""
 
 
 def read_binary(source: Source, header: Header, columns: Mapping[str, Columns]) -> None:
@@ -20,115 +22,146 @@ def read_binary(source: Source, header: Header, columns: Mapping[str, Columns]) 
     for drawn in columns.values():
         if drawn.lists and drawn.element.count:
             position = _read_uniform(source, drawn, position, big) or _read_ragged(source, drawn, position, big)
-        else:
-            drawn.allocate()
-            drawn.allocate_lists([0] * len(drawn.lists))
-            position = _read_fixed(source, drawn, position, big)
+            continue
+        drawn.allocate()
+        drawn.allocate_lists([0] * len(drawn.lists))
+        position = _read_fixed(source, drawn, position, big) if drawn.element.count else position
     rest = source.read(position, min(source.size - position, 1 << 16)).tobytes()
     if rest.strip(b" \t\r\n\0\x1a"):
         warn_file(source.path, "there is data behind the last element that the header announces; it is not read")
 
 
-def _row_type(drawn: Columns, big: bool, lengths: Sequence[int]) -> np.dtype:
-    """The type of rows whose lists have these lengths; a list's length is the field "#name"."""
-    order, fields, lists = (">" if big else "<"), [], iter(lengths)
-    for p in drawn.element.properties:
-        if p.count_kind:
-            fields += [(f"#{p.name}", order + p.count_kind), (p.name, order + p.kind, (next(lists),))]
-        else:
-            fields.append((p.name, order + p.kind))
-    return np.dtype(fields)
-
-
-def _moves(drawn: Columns, kind: np.dtype) -> list[tuple[np.ndarray, np.dtype]]:
-    """What to copy out of rows: (target, row type with the one field "it"), groups in one piece where they lie together in the row."""
-    fields, moves = kind.fields or {}, []
-
-    def add(target: np.ndarray, format_: object, offset: int) -> None:
-        moves.append((target, np.dtype({"names": ["it"], "formats": [format_], "offsets": [offset], "itemsize": kind.itemsize})))
-
-    for names, block in drawn.blocks:
-        types, offsets = [fields[name][0] for name in names], [fields[name][1] for name in names]
-        steps = [offsets[0] + k * types[0].itemsize for k in range(len(names))]
-        if offsets == steps and len(set(types)) == 1:
-            add(block, (types[0], (len(names),)), offsets[0])
-        else:
-            for k in range(len(names)):
-                add(block[:, k], types[k], offsets[k])
-    grouped = {name for names, _ in drawn.blocks for name in names}
-    for p in drawn.element.properties:
-        if p.name not in grouped:
-            column = drawn.columns[p.name]
-            assert isinstance(column, np.ndarray)
-            add(column, fields[p.name][0], fields[p.name][1])
-    return moves
-
-
 def _read_fixed(source: Source, drawn: Columns, position: int, big: bool) -> int:
     """Read rows without lists."""
-    kind, count = _row_type(drawn, big, [0] * len(drawn.lists)), drawn.element.count
-    moves = _moves(drawn, kind) if count else []
-    if len(moves) == 1 and moves[0][0].nbytes == count * kind.itemsize and moves[0][1]["it"].base == moves[0][0].dtype:
-        source.read_into(position, moves[0][0])
-    elif moves:
-
-        def take(rows: np.ndarray, begin: int, end: int) -> None:
-            for target, view in moves:
-                target[begin:end] = rows.view(view)["it"]
-
-        _in_chunks(source, position, kind, count, take)
-    return position + kind.itemsize * count
+    row_bytes = drawn.element.least_row_bytes(False)
+    end = position + row_bytes * drawn.element.count
+    block = drawn.blocks[0][1] if len(drawn.blocks) == 1 else None
+    properties = [(p.name, p.kind) for p in drawn.element.properties]
+    if block is not None and not big and properties == [(name, block.dtype.str[1:]) for name in drawn.blocks[0][0]]:
+        source.read_into(position, block)  # the file has what is wanted
+        return end
+    run_program(source, position, drawn.element.count, row_bytes, _program(drawn, (), big))
+    return end
 
 
-def _in_chunks(source: Source, position: int, kind: np.dtype, count: int, take: Callable[[np.ndarray, int, int], None]) -> None:
-    """Read rows in chunks that fit the cache, on all threads, and hand them on with their range."""
-    step = max(1, _CHUNK // kind.itemsize)
-    chunks = -(-count // step)
+def _program(drawn: Columns, lengths: Sequence[int], big: bool) -> np.ndarray:
+    """The program that takes rows with lists of these lengths apart."""
+    cells: list[tuple[str, list[np.ndarray | None]]] = []
+    expected: dict[int, int] = {}
+    limits: dict[int, int] = {}
+    remaining = iter(lengths)
+    for p in drawn.element.properties:
+        column, limit = drawn.columns[p.name], drawn.index_limit(p)
+        assert isinstance(column, np.ndarray)
+        if p.count_kind is None:
+            cells.append((p.kind, [column]))
+            continue
+        expected[len(cells)] = next(remaining)
+        cells.append((p.count_kind, [None]))
+        if limit is not None:
+            limits[len(cells)] = limit
+        cells.append((p.kind, list(column.T)))
+    return unpack_program(cells, big=big, expected=expected, limits=limits)
 
-    def body(slot: int, _begin: int, _end: int) -> None:
-        begin, end = slot * step, min(count, (slot + 1) * step)
-        rows = np.empty(end - begin, kind)
-        source.read_into(position + begin * kind.itemsize, rows)
-        take(rows, begin, end)
 
-    for_each_slice(body, chunks, slices=chunks)
+def unpack_program(
+    cells: Sequence[tuple[str, Sequence[np.ndarray | None]]],
+    *,
+    big: bool = False,
+    expected: Mapping[int, int] | None = None,
+    limits: Mapping[int, int] | None = None,
+) -> np.ndarray:
+    """The program of kernels/unpack_rows.py for rows of a fixed size.
+
+    Args:
+        cells: what follows each other in a row: the type, and the [rows] targets of as many values of it; None: passed over.
+        expected: by number of the cell: it must be this integer.
+        limits: by number of the cell: integers below this, stored as int64.
+    """
+    from ..kernels.unpack_rows import BIG as BIG_ENDIAN
+    from ..kernels.unpack_rows import EXPECT, INDEX, MOVE, SWAP
+
+    program, offset, order = [], 0, (BIG_ENDIAN if big else 0)
+    for number, (kind, targets) in enumerate(cells):
+        size = np.dtype(kind).itemsize
+        for target in targets:
+            address, stride = (0, 0) if target is None else (target.__array_interface__["data"][0], target.strides[0])
+            if expected and number in expected:
+                program.append([EXPECT + size + order, offset, 0, 0, expected[number]])
+            elif limits and number in limits:
+                program.append([INDEX + size + order, offset, address, stride, limits[number]])
+            elif target is not None:
+                program.append([(SWAP if big and size > 1 else MOVE) + size, offset, address, stride, 0])
+            offset += size
+    return np.array(program, np.int64).reshape(-1, 5)
+
+
+def run_program(source: Source, position: int, count: int, row_bytes: int, program: np.ndarray) -> int:
+    """Take rows apart, on all threads; returns the first row with something unexpected, or `count`."""
+    from ..kernels import unpack_rows as kernels
+
+    from_file = lambda b, e, fd: kernels.read_rows(b, e, fd, position, row_bytes, program)
+    from_memory = lambda b, e, address: kernels.unpack_rows(b, e, address, row_bytes, program)
+    return _in_parts(source, position, count, row_bytes, from_file, from_memory)
+
+
+def _in_parts(
+    source: Source, position: int, count: int, row_bytes: int, from_file: Callable[..., int], from_memory: Callable[..., int]
+) -> int:
+    """Run a kernel over rows on all threads; returns the first row that it stopped at, or `count`.
+
+    Args:
+        from_file: called with (begin, end, file descriptor); from_memory: with (begin, end, address of row `begin`).
+    """
+    if position + count * row_bytes > source.size:
+        raise FormatError(f"the file ends at byte {source.size}, within its data", path=source.path)
+    stops = [count]
+
+    def body(first: int, last: int) -> None:
+        if source.data is not None:
+            row = from_memory(first, last, source.data.__array_interface__["data"][0] + position + first * row_bytes)
+        elif source.descriptor is not None:
+            row = from_file(first, last, source.descriptor)
+        else:
+            row, step = last, max(1, _CHUNK // row_bytes)
+            for begin in range(first, last, step):
+                end = min(last, begin + step)
+                part = source.read(position + begin * row_bytes, (end - begin) * row_bytes)
+                row = from_memory(begin, end, part.ctypes.data)
+                if row < end:
+                    break
+        if row < last:
+            stops.append(row)
+
+    for_each_range(body, count, grain=2 * _CHUNK // row_bytes)
+    return min(stops)
 
 
 def _read_uniform(source: Source, drawn: Columns, position: int, big: bool) -> int:
     """Read rows whose lists are all as long as those of the first; returns the place behind them, or 0 if they are not."""
-    count, order = drawn.element.count, ("big" if big else "little")
     lengths, at = [], position
     for p in drawn.element.properties:
         if p.count_kind is not None:
             kind = np.dtype(p.count_kind)
             if kind.kind not in "iu" or at + kind.itemsize > source.size:
                 return 0
-            lengths.append(int.from_bytes(source.read(at, kind.itemsize).tobytes(), order, signed=kind.kind == "i"))
-            if not 0 <= lengths[-1] <= source.size:
+            lengths.append(int.from_bytes(source.read(at, kind.itemsize).tobytes(), "big" if big else "little", signed=kind.kind == "i"))
+            if not 0 <= lengths[-1] <= _LONGEST:
                 return 0
             at += kind.itemsize + lengths[-1] * np.dtype(p.kind).itemsize
         else:
             at += np.dtype(p.kind).itemsize
-    if (at - position) * count > source.size - position:
+    row_bytes, count = at - position, drawn.element.count
+    if row_bytes * count > source.size - position:
         return 0
-    kind = _row_type(drawn, big, lengths)
     drawn.allocate()
     drawn.allocate_lists(lengths)
     if _is_triangles(drawn, lengths, big):
-        return _read_triangles(source, drawn, position)
-    moves = _moves(drawn, kind)
-    expected = [(f"#{p.name}", length) for p, length in zip(drawn.lists, lengths)]
-    uneven: list[int] = []
-
-    def take(rows: np.ndarray, begin: int, end: int) -> None:
-        if any((rows[name] != length).any() for name, length in expected):
-            uneven.append(begin)
-        elif not uneven:
-            for target, view in moves:
-                target[begin:end] = rows.view(view)["it"]
-
-    _in_chunks(source, position, kind, count, take)
-    return 0 if uneven else position + kind.itemsize * count
+        done = _read_triangles(source, drawn, position)
+    else:
+        done = run_program(source, position, count, row_bytes, _program(drawn, lengths, big))
+    drawn.indices_checked = done == count
+    return position + row_bytes * count if done == count else 0
 
 
 def _is_triangles(drawn: Columns, lengths: Sequence[int], big: bool) -> bool:
@@ -139,19 +172,13 @@ def _is_triangles(drawn: Columns, lengths: Sequence[int], big: bool) -> bool:
 
 def _read_triangles(source: Source, drawn: Columns, position: int) -> int:
     """The layout of nearly every mesh: a byte 3 and three little-endian indices a row."""
-    from ..kernels.unpack_rows import unpack_triangles
+    from ..kernels import unpack_rows as kernels
 
     p, count = drawn.lists[0], drawn.element.count
     faces, limit = drawn.columns[p.name], drawn.index_limit(p)
-    bad: list[int] = []
-
-    def take(rows: np.ndarray, begin: int, end: int) -> None:
-        row = unpack_triangles(begin, end, rows.ctypes.data, limit, faces)
-        if row < end:
-            bad.append(row)
-
-    _in_chunks(source, position, np.dtype("u1, (3,)u4"), count, take)
-    return 0 if bad else position + 13 * count
+    from_file = lambda b, e, fd: kernels.read_triangles(b, e, fd, position, limit, faces)
+    from_memory = lambda b, e, address: kernels.unpack_triangles(b, e, address, limit, faces)
+    return _in_parts(source, position, count, 13, from_file, from_memory)
 
 
 def _read_ragged(source: Source, drawn: Columns, position: int, big: bool) -> int:
@@ -177,7 +204,7 @@ def _read_ragged(source: Source, drawn: Columns, position: int, big: bool) -> in
     totals = iter(offsets[-1].tolist())
     raw = [np.empty(next(totals) if p.is_list else element.count, (">" if big else "<") + p.kind) for p in element.properties]
     targets = np.array([flat.ctypes.data for flat in raw], np.int64)
-    parallel_for(copy_values, element.count, starts, layout, offsets, targets, grain=20000)
+    for_each_range(lambda b, e: copy_values(b, e, starts, layout, offsets, targets), element.count, grain=20000)
     flat_lists = []
     drawn.allocate()
     for p, flat in zip(element.properties, raw):

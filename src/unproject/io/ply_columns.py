@@ -39,10 +39,14 @@ def together(columns: Mapping[str, Column], names: Sequence[str]) -> np.ndarray 
     if len(arrays) < len(names):
         return None
     base = arrays[0].base
-    one_block = isinstance(base, np.ndarray) and base.ndim == 2 and base.shape == (len(arrays[0]), len(names))
-    if one_block and all(a.base is base and a.ctypes.data == base[:, k].ctypes.data for k, a in enumerate(arrays)):
+    one_block = isinstance(base, np.ndarray) and base.shape == (len(arrays[0]), len(names))
+    if one_block and all(a.base is base and _same_place(a, base[:, k]) for k, a in enumerate(arrays)):
         return base
     return np.stack(arrays, axis=1)
+
+
+def _same_place(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.__array_interface__["data"] == b.__array_interface__["data"]
 
 
 class Columns:
@@ -53,6 +57,7 @@ class Columns:
         self.lists = tuple(p for p in element.properties if p.is_list)
         self.list_flags = [p.is_list for p in element.properties]
         self.blocks: list[tuple[Group, np.ndarray]] = []
+        self.indices_checked = False
         self._groups, self._vertex_count = groups, vertex_count
 
     def index_limit(self, p: Property) -> int | None:

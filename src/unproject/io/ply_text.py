@@ -66,6 +66,7 @@ def _read_lines(text: Text, drawn: Columns, cuts: Sequence[int], rows: np.ndarra
         drawn.allocate_lists(lengths)
         try:
             parse_rows(text, _uniform_numbers(drawn), cuts, rows, begin, begin + count)
+            drawn.indices_checked = True
             return
         except TableError as error:
             if not drawn.lists or error.reason in (NOT_A_NUMBER, OUT_OF_RANGE):
@@ -100,6 +101,7 @@ def _read_list_rows(text: Text, drawn: Columns, start: int, mode: int) -> int:
         assert isinstance(target, np.ndarray)
         numbers.append(Number(target) if limit is None else Number(target, 0, limit - 1))
     parse_list_rows(text, numbers, drawn.list_flags, found)
+    drawn.indices_checked = True
     drawn.set_lists(found.offsets, flat)
     return int(found.starts[-1]) - text.address
 

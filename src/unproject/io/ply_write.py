@@ -15,7 +15,6 @@ from ..errors import ArgumentError
 from ..geometry.material import Material
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from ..ops.dispatch import parallel_for
 from .atomic import OutputFiles, write_all
 from .images import encode_png, texture_name
 from .options import SaveOptions
@@ -25,7 +24,7 @@ from .source import warn_file
 from .text_writer import Cell, Literal, write_rows
 
 ENCODINGS = {None: LITTLE, "binary": LITTLE, "big_endian": BIG, "ascii": ASCII}
-_ROWS = 1 << 16
+_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -243,12 +242,12 @@ def _write_triangles(file: BinaryIO, faces: np.ndarray) -> None:
     from ..kernels.unpack_rows import pack_triangles
 
     faces = np.ascontiguousarray(faces, np.int64)
-    buffer = np.empty(13 * min(len(faces), 4 * _ROWS) + 16, np.uint8)
-    for begin in range(0, len(faces), 4 * _ROWS):
-        part = faces[begin : begin + 4 * _ROWS]
-        address = buffer.ctypes.data
-        parallel_for(lambda b, e, part=part, a=address: pack_triangles(b, e, part, a + 13 * b), len(part), grain=16384)
-        write_all(file, memoryview(buffer)[: 13 * len(part)])
+    buffer = np.empty(13 * min(len(faces), _ROWS) + 16, np.uint8)
+    view, address = memoryview(buffer), buffer.ctypes.data
+    for begin in range(0, len(faces), _ROWS):
+        end = min(len(faces), begin + _ROWS)
+        pack_triangles(begin, end, faces, address)
+        write_all(file, view[: 13 * (end - begin)])
 
 
 def _write_binary(file: BinaryIO, count: int, fields: Sequence[Field], order: str) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import FormatError
-from ..ops.dispatch import slice_count
 from ..struct import TensorStruct
+from .parts import for_each_range
 from .source import warn_file
 
 _MOST_CLIPPED = 20_000
@@ -57,7 +57,6 @@ def triangulate(vertices: np.ndarray, offsets: np.ndarray, corners: np.ndarray, 
         corners: [C] vertex indices, in range.
     """
     from ..kernels.triangulate import triangulate_range
-    from ..ops.dispatch import parallel_for
 
     sizes = np.diff(offsets)
     if (sizes < 3).any():
@@ -71,10 +70,8 @@ def triangulate(vertices: np.ndarray, offsets: np.ndarray, corners: np.ndarray, 
         return Triangles(np.arange(len(corners)).reshape(-1, 3), polygons)
     out, too_long = np.empty((int(slots[-1]), 3), np.int64), np.full(1, -1, np.int64)
     longest = int(sizes.max(initial=0))
-    parallel_for(
-        triangulate_range, len(sizes), vertices, corners, offsets, slots, longest, _MOST_CLIPPED, out, too_long,
-        slices=slice_count(len(corners), 20000),
-    )  # fmt: skip
+    run = lambda b, e: triangulate_range(b, e, vertices, corners, offsets, slots, longest, _MOST_CLIPPED, out, too_long)
+    for_each_range(run, len(sizes), grain=5000)
     if too_long[0] >= 0:
         raise FormatError(f"face {too_long[0]} has {sizes[too_long[0]]} corners and is not convex, more than can be cut", path=path)
     return Triangles(out, polygons)

@@ -101,12 +101,18 @@ class Source:
         name: its name without a compression ending, lower case.
         size: number of bytes.
         resources: the files beside it.
+        data: the bytes, if they are in memory.
     """
 
     def __init__(self, path: Path, name: str, data: np.ndarray | None, file: BinaryIO | None, resources: Resources):
         self.path, self.name, self.resources = path, name.lower(), resources
-        self._data, self._file, self._lock = data, file, threading.Lock()
+        self.data, self._file, self._lock = data, file, threading.Lock()
         self.size = os.fstat(file.fileno()).st_size if file is not None else len(data) if data is not None else 0
+
+    @property
+    def descriptor(self) -> int | None:
+        """The open file, where kernels can read from it themselves (not on Windows)."""
+        return self._file.fileno() if self._file is not None and hasattr(os, "preadv") else None
 
     @property
     def suffix(self) -> str:
@@ -119,11 +125,13 @@ class Source:
         Raises:
             FormatError: the file ends before.
         """
-        view = memoryview(target.reshape(-1).view(np.uint8)) if target.size else memoryview(b"")
+        if target.size == 0:
+            return
+        view = memoryview(target.reshape(-1).view(np.uint8))
         if offset + len(view) > self.size:
             raise FormatError(f"the file ends at byte {self.size}, but the data goes on to {offset + len(view)}", path=self.path)
-        if self._data is not None:
-            view[:] = memoryview(self._data)[offset : offset + len(view)]
+        if self.data is not None:
+            view[:] = memoryview(self.data)[offset : offset + len(view)]
             return
         done = 0
         while done < len(view):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError
-from ..ops.dispatch import for_each_slice
+from .parts import for_each_part, for_each_range
 
 _CODES = {np.dtype(t): code for code, t in enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"))}
 _EXPECT, _SKIP = 10, 11
@@ -113,10 +113,10 @@ def count_rows(text: Text, start: int, end: int, comment: int = 0) -> tuple[list
     cuts = text.slices(start, end)
     rows = np.zeros(len(cuts), np.int64)
 
-    def body(slot: int, _begin: int, _end: int) -> None:
+    def body(slot: int) -> None:
         rows[slot + 1] = count(text.address + cuts[slot], text.address + cuts[slot + 1], comment)
 
-    for_each_slice(body, len(cuts) - 1, slices=len(cuts) - 1)
+    for_each_part(body, len(cuts) - 1)
     return cuts, np.cumsum(rows)
 
 
@@ -143,7 +143,7 @@ def parse_rows(
     slots = [s for s in range(len(cuts) - 1) if rows_before[s] < stop and rows_before[s + 1] > begin]
     errors: list[TableError] = []
 
-    def body(slot: int, _begin: int, _end: int) -> None:
+    def body(slot: int) -> None:
         s = slots[slot]
         first, last = max(begin, int(rows_before[s])), min(stop, int(rows_before[s + 1]))
         start, end = text.address + cuts[s], text.address + cuts[s + 1]
@@ -155,7 +155,7 @@ def parse_rows(
 
         _run(run, text, errors)
 
-    for_each_slice(body, len(slots), slices=len(slots))
+    for_each_part(body, len(slots))
     if errors:
         raise min(errors, key=lambda error: error.offset)
 
@@ -255,12 +255,12 @@ def parse_list_rows(text: Text, numbers: Sequence[Number], lists: Sequence[bool]
     rows = len(found.starts) - 1
     errors: list[TableError] = []
 
-    def body(_slot: int, begin: int, end: int) -> None:
+    def body(begin: int, end: int) -> None:
         def run(hard: np.ndarray, state: np.ndarray) -> None:
             parse(begin, end, found.starts, flags, found.mode == 1, program, found.offsets, hard, state)
 
         _run(run, text, errors)
 
-    for_each_slice(body, rows, slices=max(1, min(rows // 20000, 512)))
+    for_each_range(body, rows, grain=20000)
     if errors:
         raise min(errors, key=lambda error: error.offset)

@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from ..ops.dispatch import for_each_slice
 from .atomic import write_all
+from .parts import for_each_part
 from .text_table import type_code
 
 _LITERAL = 10
@@ -66,7 +66,7 @@ def write_rows(file: BinaryIO, count: int, cells: Sequence[Cell | Literal]) -> N
     for first in range(0, count, team * _ROWS):
         parts = min(team, -(-(count - first) // _ROWS))
 
-        def body(slot: int, _begin: int, _end: int, first: int = first) -> None:
+        def body(slot: int, first: int = first) -> None:
             begin = first + slot * _ROWS
             stop = min(count, begin + _ROWS)
             if not len(buffers[slot]):
@@ -74,6 +74,6 @@ def write_rows(file: BinaryIO, count: int, cells: Sequence[Cell | Literal]) -> N
             address = buffers[slot].ctypes.data
             used[slot] = format_rows(begin, stop, program, address) - address
 
-        for_each_slice(body, parts, slices=parts)
+        for_each_part(body, parts)
         for slot in range(parts):
             write_all(file, memoryview(buffers[slot])[: used[slot]])

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
 from .bits import load8, load16, load32, load64, store8, store16, store32, store64
 from .jit import kernel
+
+MOVE, SWAP, EXPECT, INDEX, BIG = 0, 16, 32, 64, 128
+"""Kinds of a program of unpack_rows; the bytes of the value, and BIG for big-endian integers, are added."""
+
+pread = types.ExternalFunction("pread", types.int64(types.int32, types.int64, types.uint64, types.int64))
+"""The C library's; where there is none (Windows), nothing may call it."""
 
 
 @kernel(fastmath=False)
@@ -104,6 +111,85 @@ def unpack_triangles(begin, stop, source, vertex_count, faces):
             return row
         faces[row, 0], faces[row, 1], faces[row, 2] = np.int64(a), np.int64(b), np.int64(c)
         pos += 13
+    return stop
+
+
+@kernel(fastmath=False)
+def unpack_rows(begin, stop, source, row_bytes, program):
+    """Rows of fixed size, from address `source` of row `begin`, by a program.
+
+    Each row of the program is five integers: a kind (MOVE, SWAP: reverse the bytes, EXPECT: an integer that is the last number, INDEX:
+    an integer below the last number, stored as int64) plus the bytes of the value; its offset in a row; the address of the first row's
+    target; the bytes from target to target; the last number. Returns the first row with something unexpected, else `stop`.
+    """
+    for row in range(begin, stop):
+        for k in range(program.shape[0]):
+            kind, pos, target = program[k, 0], source + program[k, 1], program[k, 2] + row * program[k, 3]
+            if kind == MOVE + 4:
+                store32(target, load32(pos))
+            elif kind == MOVE + 1:
+                store8(target, load8(pos))
+            elif kind == MOVE + 8:
+                store64(target, load64(pos))
+            elif kind == MOVE + 2:
+                store16(target, load16(pos))
+            elif kind < EXPECT:
+                size = kind - SWAP
+                for j in range(size):
+                    store8(target + j, load8(pos + size - 1 - j))
+            else:
+                value = load_count(pos, kind & 15, False, (kind & BIG) != 0)
+                if (kind & EXPECT) != 0:
+                    if value != program[k, 4]:
+                        return row
+                else:
+                    if value < 0 or value >= program[k, 4]:
+                        return row
+                    store64(target, np.uint64(value))
+        source += row_bytes
+    return stop
+
+
+@kernel(fastmath=False)
+def read_chunk(fd, buffer, count, position):
+    """Read `count` bytes of a file at a position to an address; returns how many there were."""
+    done = np.int64(0)
+    while done < count:
+        got = pread(np.int32(fd), buffer + done, np.uint64(count - done), position + done)
+        if got <= 0:
+            break
+        done += got
+    return done
+
+
+@kernel(fastmath=False)
+def read_triangles(begin, stop, fd, position, vertex_count, faces):
+    """unpack_triangles on rows that are read from a file, in pieces that stay in the cache. Row 0 is at byte `position`."""
+    step = np.int64(20000)
+    buffer = np.empty(step * 13 + 16, np.uint8)
+    for first in range(begin, stop, step):
+        last = min(first + step, stop)
+        if read_chunk(fd, buffer.ctypes.data, (last - first) * 13, position + first * 13) < (last - first) * 13:
+            return first
+        row = unpack_triangles(first, last, buffer.ctypes.data, vertex_count, faces)
+        if row < last:
+            return row
+    return stop
+
+
+@kernel(fastmath=False)
+def read_rows(begin, stop, fd, position, row_bytes, program):
+    """unpack_rows on rows that are read from a file. Row 0 is at byte `position`."""
+    step = max(np.int64(1), np.int64(262144) // row_bytes)
+    buffer = np.empty(step * row_bytes + 16, np.uint8)
+    for first in range(begin, stop, step):
+        last = min(first + step, stop)
+        size = (last - first) * row_bytes
+        if read_chunk(fd, buffer.ctypes.data, size, position + first * row_bytes) < size:
+            return first
+        row = unpack_rows(first, last, buffer.ctypes.data, row_bytes, program)
+        if row < last:
+            return row
     return stop
 
 
