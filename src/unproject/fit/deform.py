@@ -32,11 +32,12 @@ from ..losses.robust import Penalty, geman_mcclure, squared
 from ..losses.smoothness import edge_length_loss, laplacian_smoothing_loss, normal_consistency_loss
 from ..struct import TensorStruct
 from .frame import Frame, scan_frame
-from .gauss_newton import SmoothnessMatrices, data_matrix, smoothness_matrices, smoothness_matrix, solve_step
+from .gauss_newton import SmoothnessMatrices, data_matrix, factorize, smoothness_matrices, smoothness_matrix
 from .step import FitStep
 
 _COARSEST_EDGE = 0.16
 _UNTANGLE_ROUNDS = 30
+_RESIDUAL = 1.0  # root mean square distance of the points to the surface, in units of their noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +140,7 @@ def deform_mesh(
                 shape, level = _refined(shape, lengths[number] if rebuilds else None), None
             if level is None:
                 level = _make_level(shape, number, lengths[number], keep_details=not rebuilds)
-            progress = step / max(options.steps_per_level - 1, 1)
-            shape, losses = _step(shape, level, scan, options, progress=progress, seed=options.seed * 1_000_003 + done)
+            shape, losses = _step(shape, level, scan, options, seed=options.seed * 1_000_003 + done)
         stage = "untangle" if done == total - 1 else f"level {number + 1}"
         yield FitStep(
             stage=stage, index=done + 1, total=total, losses=losses,
@@ -171,7 +171,7 @@ def _edge_lengths(scan: _Scan, options: DeformOptions) -> list[float]:
 
 def _start(template: Mesh | None, frame: Frame, align: str) -> _Shape:
     """The template in the frame of the fit, moved onto the scan's box if asked for or needed; without one, a sphere."""
-    weight = torch.tensor(1.0, dtype=torch.float64)
+    weight = torch.tensor(10.0, dtype=torch.float64)
     if template is None:
         sphere = icosphere(2, radius=0.5)
         return _Shape(vertices=sphere.vertices, faces=sphere.faces, rest=sphere.vertices.clone(), weight=weight)
@@ -203,9 +203,7 @@ def _make_level(shape: _Shape, number: int, edge_length: float, *, keep_details:
     return _Level(edge_length=edge_length, penalty=penalty, topology=topology, matrices=matrices, rest_laplacian=laplacian)
 
 
-def _step(
-    shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, progress: float, seed: int
-) -> tuple[_Shape, dict[str, float]]:
+def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, seed: int) -> tuple[_Shape, dict[str, float]]:
     """One preconditioned step on all terms."""
     generator = torch.Generator().manual_seed(seed)
     topology, faces = level.topology, shape.faces
@@ -215,7 +213,7 @@ def _step(
     there = closest_point(targets, (vertices, faces), bvh=build_bvh(shape.vertices, faces))
     samples = sample_surface(Mesh(vertices=vertices, faces=faces), options.samples, stratified=True, generator=generator)
     back = nearest(samples.positions, scan.index)
-    stiffness = float(shape.weight) * options.laplacian * 10 ** (1 - progress)
+    stiffness = float(shape.weight) * options.laplacian
     terms = {
         "points to surface": level.penalty(there.squared_distance).mean(),
         "surface to points": level.penalty(back.squared_distance).mean(),
@@ -225,15 +223,20 @@ def _step(
     }
     (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), vertices)
     count = topology.vertex_count
-    data = data_matrix(faces[there.face], there.barycentrics.detach(), _slope(level.penalty, there.squared_distance), count)
-    data = data + data_matrix(faces[samples.faces], samples.barycentrics, _slope(level.penalty, back.squared_distance), count)
-    bending = (stiffness + 0.25 * options.normals) * 2 / count
-    smooth = smoothness_matrix(level.matrices, torch.full((count,), bending), 2 * options.edges / max(topology.edge_count, 1))
-    move = solve_step(data + smooth, gradient)
+    near = data_matrix(faces[there.face], there.barycentrics.detach(), _slope(level.penalty, there.squared_distance), count)
+    far = data_matrix(faces[samples.faces], samples.barycentrics, _slope(level.penalty, back.squared_distance), count)
+    bending = torch.full((count,), (stiffness + 0.25 * options.normals) * 2 / count)
+    solve = factorize(near + far + smoothness_matrix(level.matrices, bending, 2 * options.edges / max(topology.edge_count, 1)))
+    move = -solve(gradient)
     moved = shape.vertices + move * min(1.0, 4 * level.edge_length / max(float(move.norm(dim=1).max()), 1e-30))
-    scatter = float(there.squared_distance.detach().median().sqrt()) / 0.6745
-    weight = shape.weight * min(max((scan.noise / max(scatter, 1e-6)) ** 0.5, 0.7), 1.4)
-    return replace(shape, vertices=moved, weight=weight.clamp(1e-2, 1e3)), {name: float(value.detach()) for name, value in terms.items()}
+    weight = shape.weight * _correction(there.squared_distance.detach(), scan.noise)
+    return replace(shape, vertices=moved, weight=weight.clamp(1e-3, 1e4)), {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _correction(squared_distance: Tensor, noise: float) -> float:
+    """Factor on the smoothness weight, so that the points come to lie about as far from the surface as they scatter."""
+    residual = float(squared_distance.clamp(max=(4 * noise) ** 2).mean())
+    return min(max((_RESIDUAL * noise) ** 2 / max(residual, 1e-14), 0.6), 1.6)
 
 
 def _slope(penalty: Penalty, squared_distance: Tensor) -> Tensor:

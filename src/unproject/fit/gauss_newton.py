@@ -6,6 +6,7 @@ x, y and z. Source: Large Steps (Nicolet et al. 2021) has I + lambda L here; the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,9 @@ def smoothness_matrix(matrices: SmoothnessMatrices, stiffness: Tensor, edges: fl
     return (bending + edges * matrices.graph).tocsr()
 
 
-def solve_step(matrix: csr_matrix, gradient: Tensor) -> Tensor:
-    """The step -H^-1 g, [V, 3]. A vertex that nothing pulls stays where its neighbours leave it."""
+def factorize(matrix: csr_matrix) -> Callable[[Tensor], Tensor]:
+    """The function that applies the inverse of a symmetric positive matrix to [V, C]. What no row holds is held a little where it is."""
     damping = 1e-6 * max(float(matrix.diagonal().mean()), 1e-30)
     system = (matrix + damping * identity(matrix.shape[0], format="csr")).tocsc()
     factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return -torch.from_numpy(factor.solve(gradient.double().cpu().numpy())).to(gradient)
+    return lambda values: torch.from_numpy(factor.solve(values.double().cpu().numpy())).to(values)
