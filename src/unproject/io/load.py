@@ -22,9 +22,9 @@ from .source import Source, open_source
 PathLike = str | os.PathLike[str]
 
 _TEXTS = dict.fromkeys(CLOUD_TEXTS, "clouds:read_cloud")
-_READERS = {"ply": "ply:read_ply", "obj": "obj:read_obj", "pcd": "pcd:read_pcd", **_TEXTS}
-_WRITERS = {"ply": "ply_write:write_ply", "obj": "obj_write:write_obj", "pcd": "pcd:write_pcd"}
-_WRITERS |= dict.fromkeys(CLOUD_TEXTS, "clouds:write_cloud")
+_READERS = {"ply": "ply:read_ply", "obj": "obj:read_obj", "stl": "stl:read_stl", "off": "off:read_off", "pcd": "pcd:read_pcd", **_TEXTS}
+_WRITERS = {"ply": "ply_write:write_ply", "obj": "obj_write:write_obj", "stl": "stl:write_stl", "off": "off:write_off"}
+_WRITERS |= {"pcd": "pcd:write_pcd"} | dict.fromkeys(CLOUD_TEXTS, "clouds:write_cloud")
 
 
 def load(path: PathLike, options: LoadOptions | None = None) -> Mesh | PointCloud:

@@ -87,6 +87,18 @@ class Text:
         word = self.data[offset : min(offset + 40, self.end)].tobytes().split(None, 1)
         return repr(word[0].decode("utf-8", "replace")) if word else "the end of the line"
 
+    def line_at(self, offset: int) -> str:
+        """The rest of the line from a byte on, without blanks around."""
+        end = offset
+        while 10 not in self.data[end : end + 4096]:
+            end += 4096
+        end += int(np.flatnonzero(self.data[end : end + 4096] == 10)[0])
+        raw = self.data[offset : min(end, self.end)].tobytes()
+        try:
+            return raw.decode().strip()
+        except UnicodeDecodeError:
+            return raw.decode("latin-1").strip()
+
     def error(self, error: TableError, what: str = "") -> FormatError:
         """A TableError as the error of the public door."""
         reason = _REASONS[error.reason].format(token=self.token_at(error.offset))
