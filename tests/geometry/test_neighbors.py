@@ -63,6 +63,9 @@ def test_searches_equal_brute_force(kind: str, dtype: torch.dtype) -> None:
     found, expected = nearest(query, target), reference.nearest(query, target, q, t)
     assert torch.equal(found.index, expected[1])
     assert torch.equal(found.squared_distance, expected[0])
+    found, expected = nearest(query, target, norm=1), reference.nearest(query, target, q, t, manhattan=True)
+    assert torch.equal(found.index, expected[1])
+    assert torch.equal(found.squared_distance, expected[0].square())
     found, expected = knn(query, target, 9), reference.k_nearest(query, target, q, t, 9, False)
     assert torch.equal(found.index, expected[1])
     assert torch.equal(found.squared_distance, expected[0])
@@ -177,6 +180,7 @@ def test_gradients() -> None:
     check_gradients(lambda q, t: knn(q, t, 3, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: ball_query(q, t, 0.6, 3, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: radius_search(q, t, 0.6, **offsets).squared_distance, [query, target], second=True)
+    check_gradients(lambda q, t: nearest(q, t, norm=1, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q: knn(q, q, 4).squared_distance, [query], second=True)
 
 
@@ -247,6 +251,7 @@ INDEX = build_index(torch.zeros(2, 3))
         (lambda: nearest(ONE, ONE.double()), "same dimension, type and device, got float32"),
         (lambda: nearest(ONE, torch.zeros(1, 2)), "same dimension"),
         (lambda: nearest(ONE, torch.zeros(0, 3)), "nearest: 1 targets are needed, `target` has 0"),
+        (lambda: nearest(ONE, ONE, norm=3), "`norm` must be 1 or 2, got 3"),
         (lambda: knn(ONE, ONE, 2), "knn: 2 targets are needed, `target` has 1"),
         (lambda: knn(ONE, ONE, 1, exclude_self=True), "2 targets are needed"),
         (lambda: knn(ONE, ONE, 0), "`k` must be at least 1"),

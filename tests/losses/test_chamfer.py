@@ -41,6 +41,14 @@ def test_equals_the_definition(penalty) -> None:
     )
 
 
+def test_first_norm() -> None:
+    def manhattan(x: Tensor, y: Tensor) -> Tensor:
+        table = (x[:, None] - y[None]).abs().sum(2)
+        return table.amin(1).mean() + table.amin(0).mean()
+
+    check_against_reference(lambda x, y: chamfer_distance(x, y, norm=1, penalty=unsquared), manhattan, [points(40, 0), points(50, 1)])
+
+
 def test_batch_is_the_mean_over_its_clouds() -> None:
     x, y, weights = points(30, 0), points(40, 1), points(30, 2)[:, 0]
     offsets = {"x_offsets": torch.tensor([0, 12, 30]), "y_offsets": torch.tensor([0, 30, 40])}

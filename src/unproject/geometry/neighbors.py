@@ -97,6 +97,7 @@ def nearest(
     query: Float[Tensor, "Q D"] | PointIndex,
     target: Float[Tensor, "N D"] | PointIndex,
     *,
+    norm: int = 2,
     query_offsets: Int[Tensor, "B+1"] | None = None,
     target_offsets: Int[Tensor, "B+1"] | None = None,
 ) -> Neighbors:
@@ -105,23 +106,26 @@ def nearest(
     Args:
         query: [Q, D] points. An index of them makes queries in several calls cheaper: it holds them in a good order.
         target: [N, D] points or an index of them.
+        norm: 2 for Euclidean distances, 1 for sums of absolute differences.
         query_offsets, target_offsets: int64 [B + 1]; queries of cloud b search in target cloud b. Only with tensors; an index has its own.
 
     Returns:
         Neighbors with squared_distance [Q] and index [Q].
 
     Raises:
-        ArgumentError: shapes, NaN, or queries in a cloud without targets.
+        ArgumentError: shapes, NaN, another norm, or queries in a cloud without targets.
 
     Gradient: of squared_distance to query and target, with the index held fixed; zero, not NaN, at distance zero.
     """
     queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="nearest")
     _check_counts(queries, targets, 1, where="nearest")
+    if norm not in (1, 2):
+        raise ArgumentError(f"nearest: `norm` must be 1 or 2, got {norm!r}")
     if not (queries.tree and targets.tree):
-        squared_distance, index = reference.nearest(queries.points, targets.points, queries.offsets, targets.offsets)
+        distance, index = reference.nearest(queries.points, targets.points, queries.offsets, targets.offsets, norm == 1)
     else:
-        squared_distance, index = nearest_ops.nearest(*_op_arguments(queries, targets))
-    return Neighbors(squared_distance=squared_distance, index=index)
+        distance, index = nearest_ops.nearest(*_op_arguments(queries, targets), norm == 1)
+    return Neighbors(squared_distance=distance.square() if norm == 1 else distance, index=index)
 
 
 def knn(

@@ -10,21 +10,23 @@ from .point_tree import LEAF, NO_POINT, STACK
 
 
 @kernel(fastmath=False)
-def scan_nearest(lanes, best, best_ids, points, ids):
+def scan_nearest(lanes, best, best_ids, points, ids, manhattan):
     """Offer each point of a leaf to all lanes."""
     for item in range(LEAF):
         x, y, z, candidate = points[0, item], points[1, item], points[2, item], ids[item]
         for lane in range(LEAF):
             dx, dy, dz = lanes[0, lane] - x, lanes[1, lane] - y, lanes[2, lane] - z
-            d = dx * dx + dy * dy + dz * dz
+            d = abs(dx) + abs(dy) + abs(dz) if manhattan else dx * dx + dy * dy + dz * dz
             closer = (d < best[lane]) | ((d == best[lane]) & (candidate < best_ids[lane]))
             best[lane] = d if closer else best[lane]
             best_ids[lane] = candidate if closer else best_ids[lane]
 
 
 @kernel(fastmath=False)
-def nearest_range(begin, end, queries, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets, squared_distance, index):
-    """The nearest point to each query of packets [begin, end)."""
+def nearest_range(
+    begin, end, queries, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets, manhattan, distance, index
+):
+    """The nearest point to each query of packets [begin, end), and how far it is: squared, or in the L1 norm."""
     best, best_ids = np.empty(LEAF, queries.dtype), np.empty(LEAF, np.int32)
     packet, stack, gaps = np.empty(6, queries.dtype), np.empty((STACK, 3), np.int32), np.empty(STACK, queries.dtype)
     cloud = cloud_of(query_leaf_offsets, begin)
@@ -36,14 +38,14 @@ def nearest_range(begin, end, queries, query_ids, query_leaf_offsets, points, id
         best_ids[:] = NO_POINT
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
-        leaf, top = next_leaf(stack, gaps, top, best[0], packet, lanes, best, best_ids, boxes, low_ids)
+        leaf, top = next_leaf(stack, gaps, top, best[0], packet, lanes, best, best_ids, boxes, low_ids, manhattan)
         while leaf >= 0:
-            scan_nearest(lanes, best, best_ids, points[leaf], ids[leaf])
-            leaf, top = next_leaf(stack, gaps, top, largest(best), packet, lanes, best, best_ids, boxes, low_ids)
+            scan_nearest(lanes, best, best_ids, points[leaf], ids[leaf], manhattan)
+            leaf, top = next_leaf(stack, gaps, top, largest(best), packet, lanes, best, best_ids, boxes, low_ids, manhattan)
         for lane in range(LEAF):
             query = query_ids[group, lane]
             if query != NO_POINT:
-                squared_distance[query] = best[lane]
+                distance[query] = best[lane]
                 index[query] = best_ids[lane]
 
 
@@ -101,10 +103,10 @@ def k_nearest_range(
             own_ids[lane] = query_ids[group, lane] if exclude_same else -1
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
-        leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids)
+        leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids, False)
         while leaf >= 0:
             scan_k_nearest(lanes, own_ids, points[leaf], ids[leaf], found, found_ids, limits, limit_ids, marks, distances, items)
-            leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids)
+            leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids, False)
         for lane in range(LEAF):
             query = query_ids[group, lane]
             if query != NO_POINT:

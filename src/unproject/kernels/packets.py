@@ -28,17 +28,17 @@ def packet_box(lanes, box):
 
 
 @kernel(fastmath=False)
-def box_gap(box, other):
-    """Squared distance between two boxes."""
+def box_gap(box, other, manhattan):
+    """Distance between two boxes: squared, or in the L1 norm."""
     zero = box.dtype.type(0)
     dx = max(other[0] - box[3], box[0] - other[3], zero)
     dy = max(other[1] - box[4], box[1] - other[4], zero)
     dz = max(other[2] - box[5], box[2] - other[5], zero)
-    return dx * dx + dy * dy + dz * dz
+    return dx + dy + dz if manhattan else dx * dx + dy * dy + dz * dz
 
 
 @kernel(fastmath=False)
-def count_hits(lanes, limits, limit_ids, box, low_id):
+def count_hits(lanes, limits, limit_ids, box, low_id, manhattan):
     """How many lanes could still take a point from a box: nearer than their limit, or as near with a lower id."""
     x0, y0, z0, x1, y1, z1 = box[0], box[1], box[2], box[3], box[4], box[5]
     zero = lanes.dtype.type(0)
@@ -47,7 +47,7 @@ def count_hits(lanes, limits, limit_ids, box, low_id):
         dx = max(x0 - lanes[0, lane], lanes[0, lane] - x1, zero)
         dy = max(y0 - lanes[1, lane], lanes[1, lane] - y1, zero)
         dz = max(z0 - lanes[2, lane], lanes[2, lane] - z1, zero)
-        d = dx * dx + dy * dy + dz * dz
+        d = dx + dy + dz if manhattan else dx * dx + dy * dy + dz * dz
         hits += np.int32((d < limits[lane]) | ((d == limits[lane]) & (low_id < limit_ids[lane])))
     return hits
 
@@ -61,20 +61,20 @@ def start_walk(stack, gaps, leaf_offsets, cloud):
 
 
 @kernel(fastmath=False)
-def next_leaf(stack, gaps, top, bound, packet, lanes, limits, limit_ids, boxes, low_ids):
+def next_leaf(stack, gaps, top, bound, packet, lanes, limits, limit_ids, boxes, low_ids, manhattan):
     """The next leaf, near ones first, that some lane needs, and the stack's height; -1 when there is none. `bound` is the largest limit."""
     while top > 0:
         top -= 1
         if gaps[top] > bound:
             continue
         a, b, node = stack[top, 0], stack[top, 1], stack[top, 2]
-        if count_hits(lanes, limits, limit_ids, boxes[node], low_ids[node]) == 0:
+        if count_hits(lanes, limits, limit_ids, boxes[node], low_ids[node], manhattan) == 0:
             continue
         if b - a == 1:
             return a, top
         middle = (a + b) // 2
         right = node + 2 * (middle - a)
-        left_gap, right_gap = box_gap(packet, boxes[node + 1]), box_gap(packet, boxes[right])
+        left_gap, right_gap = box_gap(packet, boxes[node + 1], manhattan), box_gap(packet, boxes[right], manhattan)
         near = top + 1 if left_gap <= right_gap else top
         far = 2 * top + 1 - near
         stack[near, 0], stack[near, 1], stack[near, 2], gaps[near] = a, middle, node + 1, left_gap

@@ -44,10 +44,10 @@ def radius_count_range(
         lane_counts[:] = 0
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
-        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
         while leaf >= 0:
             count_close(lanes, points[leaf], ids[leaf], limits, lane_counts)
-            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
         for lane in range(LEAF):
             if query_ids[group, lane] != NO_POINT:
                 counts[query_ids[group, lane]] = lane_counts[lane]
@@ -102,12 +102,12 @@ def radius_fill_range(
             place[lane] = offsets[query_ids[group, lane]] if query_ids[group, lane] != NO_POINT else 0
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
-        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
         while leaf >= 0:
             store_close(
                 lanes, query_ids[group], points[leaf], ids[leaf], limits, marks, distances, items, place, squared_distance, index, owner
             )
-            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
 
 
 @kernel(fastmath=False)
@@ -167,10 +167,10 @@ def ball_range(
         found_ids[:] = NO_POINT
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
-        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+        leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
         while leaf >= 0:
             scan_lowest(lanes, points[leaf], ids[leaf], limits, marks, distances, items, found, found_ids)
-            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids)
+            leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
         for lane in range(LEAF):
             query = query_ids[group, lane]
             if query != NO_POINT:

@@ -36,6 +36,7 @@ def chamfer_distance(
     y: Float[Tensor, "M 3"] | PointIndex,
     *,
     penalty: Penalty = squared,
+    norm: int = 2,
     x_weights: Float[Tensor, "N"] | None = None,
     y_weights: Float[Tensor, "M"] | None = None,
     x_offsets: Int[Tensor, "B+1"] | None = None,
@@ -46,6 +47,7 @@ def chamfer_distance(
     Args:
         x, y: [N, 3] and [M, 3] points, or indices of them.
         penalty: function of squared distances: `squared`, `unsquared`, `huber(threshold)`, `cauchy(scale)`, ... of losses/robust.py.
+        norm: 2 for Euclidean distances, 1 for sums of absolute differences (neighbours are then the nearest in that norm).
         x_weights, y_weights: [N], [M] not negative; means are weighted by them.
         x_offsets, y_offsets: int64 [B + 1] of packed batches; an index has its own.
 
@@ -58,7 +60,7 @@ def chamfer_distance(
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero. Source: Fan et al. 2017, eq. 1.
     """
     x, y = _indexed(x, x_offsets, "x"), _indexed(y, y_offsets, "y")
-    forward, backward = nearest(x, y), nearest(y, x)
+    forward, backward = nearest(x, y, norm=norm), nearest(y, x, norm=norm)
     return _mean(penalty(forward.squared_distance), x, x_weights, "x_weights") + _mean(
         penalty(backward.squared_distance), y, y_weights, "y_weights"
     )
@@ -69,6 +71,7 @@ def one_sided_chamfer_distance(
     y: Float[Tensor, "M 3"] | PointIndex,
     *,
     penalty: Penalty = squared,
+    norm: int = 2,
     weights: Float[Tensor, "N"] | None = None,
     x_offsets: Int[Tensor, "B+1"] | None = None,
     y_offsets: Int[Tensor, "B+1"] | None = None,
@@ -77,7 +80,7 @@ def one_sided_chamfer_distance(
 
     Args:
         x, y: [N, 3] and [M, 3] points, or indices of them.
-        penalty: function of squared distances, as in chamfer_distance.
+        penalty, norm: as in chamfer_distance.
         weights: [N] not negative; the mean is weighted by them.
         x_offsets, y_offsets: int64 [B + 1] of packed batches; an index has its own.
 
@@ -90,7 +93,7 @@ def one_sided_chamfer_distance(
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero.
     """
     x, y = _indexed(x, x_offsets, "x"), _indexed(y, y_offsets, "y")
-    return _mean(penalty(nearest(x, y).squared_distance), x, weights, "weights")
+    return _mean(penalty(nearest(x, y, norm=norm).squared_distance), x, weights, "weights")
 
 
 def chamfer_terms(
@@ -100,6 +103,7 @@ def chamfer_terms(
     y_normals: Float[Tensor, "M 3"],
     *,
     penalty: Penalty = squared,
+    norm: int = 2,
     x_weights: Float[Tensor, "N"] | None = None,
     y_weights: Float[Tensor, "M"] | None = None,
     x_offsets: Int[Tensor, "B+1"] | None = None,
@@ -110,7 +114,7 @@ def chamfer_terms(
     Args:
         x, y: [N, 3] and [M, 3] points, or indices of them.
         x_normals, y_normals: [N, 3], [M, 3] unit vectors.
-        penalty: function of squared distances, as in chamfer_distance.
+        penalty, norm: as in chamfer_distance.
         x_weights, y_weights: [N], [M] not negative; means are weighted by them.
         x_offsets, y_offsets: int64 [B + 1] of packed batches; an index has its own.
 
@@ -130,8 +134,8 @@ def chamfer_terms(
         distance = _mean(penalty(found.squared_distance), queries, weights, name)
         return distance, _mean(disagreement, queries, weights, name)
 
-    x_distance, x_normal = sides(nearest(x, y), x, x_normals, y_normals, x_weights, "x_weights")
-    y_distance, y_normal = sides(nearest(y, x), y, y_normals, x_normals, y_weights, "y_weights")
+    x_distance, x_normal = sides(nearest(x, y, norm=norm), x, x_normals, y_normals, x_weights, "x_weights")
+    y_distance, y_normal = sides(nearest(y, x, norm=norm), y, y_normals, x_normals, y_weights, "y_weights")
     return ChamferTerms(distance=x_distance + y_distance, normals=x_normal + y_normal)
 
 

@@ -27,15 +27,16 @@ def nearest(
     boxes: Tensor,
     low_ids: Tensor,
     leaf_offsets: Tensor,
+    manhattan: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distance [Q] and index int64 [Q] of the target [N, 3] nearest to each query [Q, 3], both as built by build_point_tree."""
+    """Squared distance [Q], or L1 distance, and index int64 [Q] of the target nearest to each query; trees from build_point_tree."""
     from ..kernels.nearest import nearest_range
 
-    squared_distance = query.new_empty(query.shape[0])
+    distance = query.new_empty(query.shape[0])
     index = query.new_empty(query.shape[0], dtype=torch.int64)
     arrays = arrays_of(query_points, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets)
-    parallel_for(nearest_range, int(query_leaf_offsets[-1]), *arrays, squared_distance.numpy(), index.numpy(), grain=_GRAIN)
-    return squared_distance, index
+    parallel_for(nearest_range, int(query_leaf_offsets[-1]), *arrays, manhattan, distance.numpy(), index.numpy(), grain=_GRAIN)
+    return distance, index
 
 
 @nearest.register_fake
@@ -99,7 +100,20 @@ def squared_distance_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor
     return grad_query, grad_target, *([None] * ctx.other_inputs)
 
 
-nearest.register_autograd(squared_distance_backward, setup_context=save_pairs)
+def _save_nearest(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    save_pairs(ctx, inputs, output)
+    ctx.manhattan = inputs[-1]
+
+
+def _nearest_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    if not ctx.manhattan:
+        return squared_distance_backward(ctx, grad, _)
+    query, target, index = ctx.saved_tensors
+    flow = grad.unsqueeze(-1) * (query - target[index]).sign()
+    return flow, torch.zeros_like(target).index_add(0, index, flow, alpha=-1), *([None] * ctx.other_inputs)
+
+
+nearest.register_autograd(_nearest_backward, setup_context=_save_nearest)
 k_nearest.register_autograd(squared_distance_backward, setup_context=save_pairs)
 
 
@@ -110,7 +124,14 @@ def example_trees(dtype: torch.dtype) -> tuple[Tensor, ...]:
     return query.requires_grad_(), target.requires_grad_(), *(query_tree[i] for i in (0, 1, 4)), *tree
 
 
-example(nearest)(example_trees)
+@example(nearest)
+def _nearest_example(dtype: torch.dtype) -> tuple[Any, ...]:
+    return *example_trees(dtype), False
+
+
+@example(nearest)
+def _manhattan_example(dtype: torch.dtype) -> tuple[Any, ...]:
+    return *example_trees(dtype), True
 
 
 @example(k_nearest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,8 +10,13 @@ from torch import Tensor
 _BLOCK = 1 << 24  # distances held at once
 
 
-def nearest(query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor, manhattan: bool = False) -> tuple[Tensor, Tensor]:
     """Twin of ops.nearest.nearest, for points of any dimension."""
+    if manhattan:
+        index = query.new_zeros(query.shape[0], dtype=torch.int64)
+        for rows, first, block in blocks(query.detach(), target.detach(), query_offsets, target_offsets, Tensor.abs):
+            index[rows] = block.sort(dim=1, stable=True).indices[:, 0] + first
+        return _sum_in_order((query - target[index]).abs()), index
     squared_distance, index = k_nearest(query, target, query_offsets, target_offsets, 1, False)
     return squared_distance[:, 0], index[:, 0]
 
@@ -58,21 +63,22 @@ def first_in_radius(
 def pair_squared_distance(query: Tensor, target: Tensor, index: Tensor) -> Tensor:
     """|query - target[index]|^2 for index [Q] or [Q, K], differentiable, summed in the order of the coordinates as the kernels do."""
     each = query if index.dim() == 1 else query.unsqueeze(1)
-    return _sum_squares(each - target[index])
+    return _sum_in_order((each - target[index]).square())
 
 
-def _sum_squares(difference: Tensor) -> Tensor:
-    squares = (difference * difference).unbind(-1)
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
+def _sum_in_order(terms: Tensor) -> Tensor:
+    total, *others = terms.unbind(-1)
+    for term in others:
+        total = total + term
     return total
 
 
-def blocks(query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor) -> Iterator[tuple[slice, int, Tensor]]:
-    """(rows of the queries, first target, squared distances [rows, targets of the same cloud]) until all queries are covered."""
+def blocks(
+    query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor, cost: Callable[[Tensor], Tensor] = Tensor.square
+) -> Iterator[tuple[slice, int, Tensor]]:
+    """(rows of the queries, first target, distances [rows, targets of the same cloud]) until all queries are covered; squared ones."""
     for q0, q1, t0, t1 in zip(*(o.tolist() for o in (query_offsets[:-1], query_offsets[1:], target_offsets[:-1], target_offsets[1:]))):
         step = max(1, _BLOCK // max(1, t1 - t0))
         for begin in range(q0, q1, step):
             end = min(q1, begin + step)
-            yield slice(begin, end), t0, _sum_squares(query[begin:end, None] - target[None, t0:t1])
+            yield slice(begin, end), t0, _sum_in_order(cost(query[begin:end, None] - target[None, t0:t1]))
