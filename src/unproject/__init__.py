@@ -126,6 +126,7 @@ from .losses.smoothness import normal_consistency_loss as normal_consistency_los
 from .render.rasterize import Fragments as Fragments
 from .render.rasterize import peel as peel
 from .render.rasterize import rasterize as rasterize
+from .render.soft import soft_silhouette as soft_silhouette
 from .geometry.winding import WindingTree as WindingTree
 from .geometry.winding import point_winding_tree as point_winding_tree
 from .geometry.winding import signed_distance as signed_distance

@@ -38,9 +38,8 @@ def between(px, py, pz, qx, qy, qz, near, orthographic):
 
 
 @kernel(fastmath=False)
-def clip_face(points, i, j, k, near, orthographic):
-    """The part of a face in front of the near plane: corner count 0, 3 or 4, then up to four pixels with nearness, in the face's order."""
-    corners = np.empty((4, 3))
+def clip_face(points, i, j, k, near, orthographic, corners):
+    """Write the part of a face in front of the near plane, pixels with nearness [4, 3] in the face's order; how many, 0, 3 or 4."""
     count = 0
     order = (i, j, k)
     nearest = -near if orthographic else 1.0 / near
@@ -63,7 +62,7 @@ def clip_face(points, i, j, k, near, orthographic):
             corners[count, 0], corners[count, 1] = between(qx, qy, qz, px, py, pz, near, orthographic)
             corners[count, 2] = nearest
             count += 1
-    return (count if count >= 3 else 0), corners
+    return count if count >= 3 else 0
 
 
 @kernel(fastmath=False, inline="llvm")
@@ -75,14 +74,15 @@ def pixel_range(low, high, size):
 
 
 @kernel(fastmath=False, inline="llvm")
-def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull):
-    """First row and one past the last row that a face may cover; equal where it covers none."""
+def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull, radius):
+    """First row and one past the last row that a face may cover or lie within `radius` of; equal where there is none."""
     ax, ay, an = flat[i, 0], flat[i, 1], flat[i, 2]
     bx, by, bn = flat[j, 0], flat[j, 1], flat[j, 2]
     cx, cy, cn = flat[k, 0], flat[k, 1], flat[k, 2]
     if math.isnan(an) or math.isnan(bn) or math.isnan(cn):
-        count, corners = clip_face(points, i, j, k, near, orthographic)
-        if count == 0:
+        corners = np.empty((4, 3))
+        count = clip_face(points, i, j, k, near, orthographic, corners)
+        if count == 0 or radius > 0.0:
             return 0, 0
         low_x = low_y = np.inf
         high_x = high_y = -np.inf
@@ -91,14 +91,14 @@ def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic
             low_y, high_y = min(low_y, corners[c, 1]), max(high_y, corners[c, 1])
     else:
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if not abs(area) > 0.0 or (cull and area > 0.0) or max(an, max(bn, cn)) < farthest:
+        if not (abs(area) > 0.0 or radius > 0.0) or (cull and area > 0.0) or max(an, max(bn, cn)) < farthest:
             return 0, 0
         low_x, high_x = min(ax, min(bx, cx)), max(ax, max(bx, cx))
         low_y, high_y = min(ay, min(by, cy)), max(ay, max(by, cy))
-    first, last = pixel_range(low_x, high_x, width)
+    first, last = pixel_range(low_x - radius, high_x + radius, width)
     if first >= last:
         return 0, 0
-    first, last = pixel_range(low_y, high_y, height)
+    first, last = pixel_range(low_y - radius, high_y + radius, height)
     return (first, last) if first < last else (0, 0)
 
 
@@ -117,10 +117,11 @@ def image_of(job, job_offsets):
 
 
 @kernel
-def count_rows(begin, end, points, flat, faces, images, job_offsets, size, planes, orthographic, cull, band, rows, counts):
+def count_rows(begin, end, points, flat, faces, images, job_offsets, size, planes, orthographic, cull, radius, band, rows, counts):
     """Row range [J, 2] of every job, and how many jobs each band of each image gets from this slice.
 
     Args:
+        radius: pixels around a face that it is drawn into. If positive, faces must be clipped already.
         images: [B, 2] first face and first vertex of each image.
         size: (height, width).
         planes: (near, nearness of the far plane).
@@ -136,7 +137,7 @@ def count_rows(begin, end, points, flat, faces, images, job_offsets, size, plane
         f = images[image, 0] + job - job_offsets[image]
         base = images[image, 1]
         i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-        first, last = face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull)
+        first, last = face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull, radius)
         rows[job, 0] = first
         rows[job, 1] = last
         if first < last:
@@ -264,13 +265,15 @@ def draw_bands(
         row_end = min(height, row_begin + band)
         base = images[image, 1]
         first_face = images[image, 0] - job_offsets[image]
-        near_buffer[:] = farthest
-        face_buffer[:] = -1.0
+        for p in range(len(near_buffer)):
+            near_buffer[p] = farthest
+            face_buffer[p] = -1.0
         if peel:
             for y in range(row_begin, row_end):
                 row = (y - row_begin) * pitch
-                old_near[row : row + width] = behind_nearness[image, y]
-                old_face[row : row + width] = behind_face[image, y]
+                for x in range(width):
+                    old_near[row + x] = behind_nearness[image, y, x]
+                    old_face[row + x] = behind_face[image, y, x]
         item_begin = offsets[b] if listed else job_offsets[image]
         item_end = offsets[b + 1] if listed else job_offsets[image + 1]
         for item in range(item_begin, item_end):
@@ -278,8 +281,7 @@ def draw_bands(
             i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
             count = 3
             if math.isnan(flat[i, 2]) or math.isnan(flat[j, 2]) or math.isnan(flat[k, 2]):
-                count, polygon = clip_face(points, i, j, k, near, orthographic)
-                corners[:] = polygon
+                count = clip_face(points, i, j, k, near, orthographic, corners)
             else:
                 corners[0, 0], corners[0, 1], corners[0, 2] = flat[i, 0], flat[i, 1], flat[i, 2]
                 corners[1, 0], corners[1, 1], corners[1, 2] = flat[j, 0], flat[j, 1], flat[j, 2]
@@ -290,10 +292,10 @@ def draw_bands(
                 draw(corners, c, f, centers, row_begin, row_end, width, pitch, near_buffer, face_buffer, old_near, old_face, peel)
         for y in range(row_begin, row_end):
             row = (y - row_begin) * pitch
-            if keep:
-                nearness[image, y] = near_buffer[row : row + width]
             for x in range(width):
                 face[image, y, x] = np.int64(face_buffer[row + x])
+                if keep:
+                    nearness[image, y, x] = near_buffer[row + x]
             resolve_row(points, faces, base, y, orthographic, face[image, y], barycentrics[image, y], depth[image, y])
 
 
@@ -341,8 +343,8 @@ def resolve_row(points, faces, base, y, orthographic, face, barycentrics, depth)
         while end < len(face) and face[end] == f:
             end += 1
         if f < 0:
-            barycentrics[begin:end] = 0
-            depth[begin:end] = 0
+            for x in range(begin, end):
+                barycentrics[x, 0] = barycentrics[x, 1] = barycentrics[x, 2] = depth[x] = 0
         else:
             i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
             zi, zj, zk = points[i, 2], points[j, 2], points[k, 2]

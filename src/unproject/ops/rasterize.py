@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from ..reference.rasterize import interpolate_corners
-from .dispatch import for_each_slice, parallel_for, slice_count
+from .bands import far_nearness, plan_bands
+from .dispatch import for_each_slice, slice_count
 from .examples import example
 
-_ROWS_A_BAND = 16
-_JOB_GRAIN = 4096  # faces worth a thread
 _SLOTS = 8  # gradient accumulators of one image
 NOISE = {torch.float32: 1e-7, torch.float64: 1e-14}
 
@@ -68,51 +67,17 @@ def _draw(
     *,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from ..kernels import rasterize as kernels
+    from ..kernels.rasterize import draw_bands
 
     (height, width), count = size, images.shape[0]
     face = points.new_empty((count, height, width), dtype=torch.int64)
     barycentrics, depth = points.new_empty((count, height, width, 3)), points.new_empty((count, height, width))
     nearness = points.new_empty((count, height, width) if keep else (0, 0, 0), dtype=torch.float64)
-    table = images.numpy()
-    job_offsets = np.concatenate([[0], np.cumsum(table[:, 1])])
-    bases = np.ascontiguousarray(table[:, ::2])
-    near, far = planes
-    limits = (float(near), -far if orthographic else 1.0 / far)
-    corner, triangles = points.detach().numpy(), faces.numpy()
-    flat = np.empty((points.shape[0], 3))
-    parallel_for(kernels.flatten_range, points.shape[0], corner, float(near), orthographic, flat, grain=20_000)
-    scene = (corner, flat, triangles, bases, job_offsets)
-    view = (size, limits, orthographic, cull)
-    threads = torch.get_num_threads()
-    listed = count < 4 * threads and int(job_offsets[-1]) > 0 and (threads > 1 or int(job_offsets[-1]) > 100_000)
-    band = _ROWS_A_BAND if listed else max(height, 1)
-    offsets, items = _bands(scene, view, band) if listed else (np.empty(0, np.int64), np.empty(0, np.int32))
+    bands = plan_bands(points, faces, images, size=size, planes=planes, orthographic=orthographic, cull=cull)
+    view = (size, (float(planes[0]), far_nearness(planes[1], orthographic)), orthographic, cull, bands.band)
     out = (behind_face.numpy(), behind_nearness.numpy(), nearness.numpy(), face.numpy(), barycentrics.numpy(), depth.numpy())
-    tasks = count * -(-height // band)
-    work = height * width * count + 4 * int(job_offsets[-1])
-    slices = 1 if tasks == 1 or work < 20_000 else min(tasks, max(8 * threads, work // 4_000_000))
-    parallel_for(kernels.draw_bands, tasks, *scene, offsets, items, *view, band, *out, slices=slices)
+    bands.draw(draw_bands, *bands.scene, bands.offsets, bands.items, *view, *out)
     return barycentrics, depth, face, nearness
-
-
-def _bands(scene: tuple, view: tuple, band: int) -> tuple[np.ndarray, np.ndarray]:
-    """Jobs of every band of every image, in ascending order: offsets [B * bands + 1] and items."""
-    from ..kernels import rasterize as kernels
-
-    *_, bases, job_offsets = scene
-    bands = -(-view[0][0] // band)
-    jobs = int(job_offsets[-1])
-    slices = min(slice_count(jobs, _JOB_GRAIN), 64)
-    rows = np.empty((jobs, 2), np.int32)
-    counts = np.zeros((slices, len(bases) * bands), np.int64)
-    for_each_slice(lambda s, begin, end: kernels.count_rows(begin, end, *scene, *view, band, rows, counts[s]), jobs, slices=slices)
-    totals = np.concatenate([[0], np.cumsum(counts.sum(0))])
-    cursor = totals[:-1] + np.cumsum(counts, 0) - counts
-    items = np.empty(int(totals[-1]), np.int32)
-    fill = (rows, job_offsets, band, bands)
-    for_each_slice(lambda s, begin, end: kernels.fill_bands(begin, end, *fill, cursor[s], items), jobs, slices=slices)
-    return totals, items
 
 
 @torch.library.custom_op("unproject::rasterize_backward", mutates_args=(), device_types="cpu")
@@ -122,13 +87,18 @@ def rasterize_backward(
     """Gradient [N, 3] of the points from those of barycentrics and depth; the faces are held fixed."""
     from ..kernels.rasterize import backward_rows
 
-    rows = face.shape[0] * face.shape[1]
-    work = face.numel()
-    slots = 1 if work < 20_000 else max(1, min(_SLOTS, 40_000_000 // max(points.numel(), 1)))
+    count, height = face.shape[:2]
+    whole = count >= _SLOTS  # slices of whole images, which have own points, or of rows, each slice with its own sum
+    slots = 1 if whole or face.numel() < 20_000 else max(1, min(_SLOTS, 40_000_000 // max(points.numel(), 1)))
     total = np.zeros((slots, *points.shape))
     arrays = (points.detach().numpy(), faces.numpy(), np.ascontiguousarray(images.numpy()[:, ::2]), face.numpy(), orthographic)
-    grads = (grad_barycentrics.contiguous().numpy(), grad_depth.contiguous().numpy())
-    for_each_slice(lambda s, begin, end: backward_rows(begin, end, *arrays, *grads, NOISE[points.dtype], total[s]), rows, slices=slots)
+    grads = (grad_barycentrics.contiguous().numpy(), grad_depth.contiguous().numpy(), NOISE[points.dtype])
+    if whole:
+        draw = lambda _, begin, end: backward_rows(begin * height, end * height, *arrays, *grads, total[0])
+        for_each_slice(draw, count, slices=slice_count(count, 1))
+    else:
+        draw = lambda s, begin, end: backward_rows(begin, end, *arrays, *grads, total[s])
+        for_each_slice(draw, count * height, slices=slots)
     return torch.from_numpy(total.sum(0) if slots > 1 else total[0]).to(points.dtype)
 
 

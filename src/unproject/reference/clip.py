@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -18,21 +20,40 @@ _POLYGONS = {
 }
 
 
-def clip_near(points: Tensor, faces: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Clipped:
+    """Triangles in front of the near plane.
+
+    Attributes:
+        points: [N + C, 3] homogeneous image coordinates, the given ones first, then the new corners.
+        triangles: [T, 3] rows of `points`.
+        parent: [T] the face that each is a part of, ascending.
+        front, back: [C] the two given points between which each new corner lies. share: [C, 1] how far it is from front to back.
+    """
+
+    points: Tensor
+    triangles: Tensor
+    parent: Tensor
+    front: Tensor
+    back: Tensor
+    share: Tensor
+
+    def extend(self, values: Tensor) -> Tensor:
+        """Values [N, ...] of the given points with those of the new corners [N + C, ...]. Linear in space, not on the screen."""
+        share = self.share.reshape(-1, *[1] * (values.dim() - 1))
+        return torch.cat([values, (1 - share) * values[self.front] + share * values[self.back]])
+
+
+def clip_near(points: Tensor, faces: Tensor, near: float) -> Clipped:
     """Triangles of a list with everything nearer than the near plane cut off.
 
     Args:
         points: [N, 3] homogeneous image coordinates (X, Y, z).
         faces: [F, 3] rows of `points`.
-
-    Returns:
-        Points [N + C, 3], the given ones first; triangles [T, 3]; and the face [T] that each triangle is a part of, ascending.
     """
-    front = points[:, 2] >= near
-    code = (front[faces].to(torch.int64) * faces.new_tensor([1, 2, 4])).sum(-1)
-    if bool((code == 7).all()):
-        return points, faces, torch.arange(faces.shape[0], device=faces.device)
-    triangles, parents, cuts, cut_count = [], [], [], 0
+    before = points[:, 2] >= near
+    code = (before[faces].to(torch.int64) * faces.new_tensor([1, 2, 4])).sum(-1)
+    triangles, parents, fronts, backs, cut_count = [], [], [], [], 0
     for mask, polygon in _POLYGONS.items():
         rows = (code == mask).nonzero()[:, 0]
         corners = []
@@ -41,16 +62,17 @@ def clip_near(points: Tensor, faces: Tensor, near: float) -> tuple[Tensor, Tenso
                 corners.append(faces[rows, a])
                 continue
             corners.append(points.shape[0] + cut_count + torch.arange(rows.shape[0], device=faces.device))
-            cuts.append(_cut(points[faces[rows, a]], points[faces[rows, b]], near))
+            fronts.append(faces[rows, a])
+            backs.append(faces[rows, b])
             cut_count += rows.shape[0]
         for c in range(2, len(polygon)):
             triangles.append(torch.stack([corners[0], corners[c - 1], corners[c]], -1))
             parents.append(rows)
     parent, order = torch.cat(parents).sort(stable=True)
-    return torch.cat([points, *cuts]), torch.cat(triangles)[order], parent
-
-
-def _cut(front: Tensor, back: Tensor, near: float) -> Tensor:
-    """Where edges from points in front of the near plane to points that are not meet it."""
-    s = (near - front[:, 2:]) / (back[:, 2:] - front[:, 2:])
-    return torch.cat([front[:, :2] + s * (back[:, :2] - front[:, :2]), torch.full_like(s, near)], -1)
+    front, back = torch.cat(fronts), torch.cat(backs)
+    p, q = points[front], points[back]
+    share = (near - p[:, 2:]) / (q[:, 2:] - p[:, 2:])
+    cut = torch.cat([p[:, :2] + share * (q[:, :2] - p[:, :2]), torch.full_like(share, near)], -1)
+    return Clipped(
+        points=torch.cat([points, cut]), triangles=torch.cat(triangles)[order], parent=parent, front=front, back=back, share=share
+    )

@@ -39,7 +39,8 @@ def rasterize_behind(
     best = torch.full(shape, -far if orthographic else 1.0 / far, dtype=torch.float64, device=points.device)
     for image, (first, count, base) in enumerate(images.tolist()):
         behind = (face[image], nearness[image]) if face.numel() else None
-        corners, triangles, parent = clip_near(points.detach().double(), faces[first : first + count] + base, near)
+        clipped = clip_near(points.detach().double(), faces[first : first + count] + base, near)
+        corners, triangles, parent = clipped.points, clipped.triangles, clipped.parent
         inverse = torch.ones_like(corners[:, 2:]) if orthographic else 1.0 / corners[:, 2:]
         flat = torch.cat([corners[:, :2] * inverse, -corners[:, 2:] if orthographic else inverse], -1)
         if cull:

@@ -9,6 +9,7 @@ shape [C, 1] see M meshes [M, V, 3] in C x M images. A ragged batch of M meshes 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..camera.camera import Camera, check_camera
 from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape, describe
+from ..reference.clip import Clipped, clip_near
 from ..struct import TensorStruct
 
 
@@ -87,6 +89,18 @@ def image_from_world(camera: Camera, dtype: torch.dtype, *, where: str) -> Tenso
     linear = torch.cat([linear, row.expand(*linear.shape[:-2], 1, 3)], -2)
     shift = torch.cat([torch.zeros_like(intrinsics), intrinsics[..., :, 2:] * column], -1)
     return linear @ pose + shift
+
+
+def clip(scene: Projection, near: float) -> tuple[Projection, Clipped | None]:
+    """The scene with its faces cut at the near plane, each image with own faces then; itself and None if all vertices lie in front."""
+    if bool((scene.points.detach()[:, 2] >= near).all()):
+        return scene, None
+    rows = [scene.faces[first : first + count] + base for first, count, base in scene.images.tolist()]
+    image_of_face = torch.arange(len(rows)).repeat_interleave(scene.images[:, 1]).to(scene.faces.device)
+    clipped = clip_near(scene.points, torch.cat([scene.faces[:0], *rows]), near)
+    counts = torch.bincount(image_of_face[clipped.parent], minlength=len(rows)).cpu()
+    images = torch.stack([counts.cumsum(0) - counts, counts, torch.zeros_like(counts)], 1)
+    return dataclasses.replace(scene, points=clipped.points, faces=clipped.triangles, images=images), clipped
 
 
 def _check_mesh(vertices: Tensor, faces: Tensor, where: str) -> Tensor:
