@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import ArgumentError, ArgumentTypeError, FormatError, check_indices, check_shape, describe
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from .atomic import OutputFiles
+from .atomic import OutputFiles, check_target
 from .convert import merge_vertices, mesh_from_points, points_from_mesh
 from .formats import CLOUD_FORMATS, CLOUD_TEXTS, detect_format, output_format
 from .options import LoadOptions, SaveOptions
@@ -85,12 +85,13 @@ def save(value: Mesh | PointCloud, path: PathLike, options: SaveOptions | None =
     _check(value)
     target, chosen = Path(path), options or SaveOptions()
     kind = output_format(target)
+    check_target(target, overwrite=overwrite)
     if kind in CLOUD_FORMATS and isinstance(value, Mesh):
         value = points_from_mesh(value)
     elif kind not in ("ply", *CLOUD_FORMATS):
         value = mesh_from_points(value)
     with OutputFiles(overwrite=overwrite, durable=chosen.durable) as outputs:
-        _function(_WRITERS.get(kind, "scene:write_scene"))(value, target, outputs, chosen)
+        _function(_WRITERS.get(kind, "scene_write:write_scene"))(value, target, outputs, chosen)
 
 
 def _function(name: str) -> Callable[..., Any]:
