@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .packets import cloud_of, largest, mark_hits, next_leaf, packet_box, pick_close, start_walk
-from .point_tree import LEAF, NO_POINT, STACK
+from .packets import fill, largest, mark_hits, next_leaf, packet_box, pick_close, start_walk
+from .point_tree import LEAF, NO_POINT, STACK, cloud_of
 
 
 @kernel(fastmath=False)
@@ -34,8 +34,8 @@ def nearest_range(
         while group >= query_leaf_offsets[cloud + 1]:
             cloud += 1
         lanes = queries[group]
-        best[:] = np.inf
-        best_ids[:] = NO_POINT
+        fill(best, np.inf)
+        fill(best_ids, NO_POINT)
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
         leaf, top = next_leaf(stack, gaps, top, best[0], packet, lanes, best, best_ids, boxes, low_ids, manhattan)
@@ -95,10 +95,10 @@ def k_nearest_range(
         while group >= query_leaf_offsets[cloud + 1]:
             cloud += 1
         lanes = queries[group]
-        found[:] = np.inf
-        found_ids[:] = NO_POINT
-        limit_ids[:] = NO_POINT
+        fill(limit_ids, NO_POINT)
         for lane in range(LEAF):
+            fill(found[lane], np.inf)
+            fill(found_ids[lane], NO_POINT)
             limits[lane] = np.inf if query_ids[group, lane] != NO_POINT else -1
             own_ids[lane] = query_ids[group, lane] if exclude_same else -1
         packet_box(lanes, packet)

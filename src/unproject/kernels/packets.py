@@ -13,8 +13,9 @@ from .point_tree import LEAF
 
 
 @kernel(fastmath=False)
-def cloud_of(leaf_offsets, leaf):
-    return np.searchsorted(leaf_offsets, leaf, side="right") - 1
+def fill(values, value):
+    for i in range(len(values)):
+        values[i] = value
 
 
 @kernel(fastmath=False)

@@ -34,8 +34,9 @@ def rotate_axes(matrix, vectors, p, q):
 @kernel
 def diagonalize(matrix, vectors):
     """Turn a symmetric 3x3 matrix into its eigenvalues (on the diagonal), the rows of `vectors` into its unit eigenvectors."""
-    vectors[:] = 0
-    vectors[0, 0] = vectors[1, 1] = vectors[2, 2] = 1
+    for row in range(3):
+        for column in range(3):
+            vectors[row, column] = 1.0 if row == column else 0.0
     for _ in range(SWEEPS):
         off = abs(matrix[0, 1]) + abs(matrix[0, 2]) + abs(matrix[1, 2])
         if not off > 1e-17 * (abs(matrix[0, 0]) + abs(matrix[1, 1]) + abs(matrix[2, 2])):
@@ -74,7 +75,8 @@ def store_axes(matrix, vectors, eigenvalues, axes):
         b, c = c, b
     if matrix[b, b] < matrix[a, a]:
         a, b = b, a
-    for rank, source in enumerate((a, b, c)):
+    for rank in range(3):
+        source = a if rank == 0 else (b if rank == 1 else c)
         eigenvalues[rank] = max(matrix[source, source], 0.0)
         x, y, z = vectors[source, 0], vectors[source, 1], vectors[source, 2]
         largest = x if abs(x) >= abs(y) and abs(x) >= abs(z) else (y if abs(y) >= abs(z) else z)
@@ -94,7 +96,10 @@ def pca_range(begin, end, points, index, offsets, mean, eigenvalues, axes):
                 origin[axis] = points[index[first], axis]
             gather_covariance(points, index, first, last, origin, centre, matrix)
         else:
-            origin[:], centre[:], matrix[:] = 0, 0, 0
+            for axis in range(3):
+                origin[axis] = centre[axis] = 0
+                for other in range(3):
+                    matrix[axis, other] = 0
         diagonalize(matrix, vectors)
         store_axes(matrix, vectors, eigenvalues[item], axes[item])
         for axis in range(3):

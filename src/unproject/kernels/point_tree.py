@@ -17,9 +17,22 @@ NO_POINT = np.int32(2147483647)  # the id of padding, and of "none found": loses
 
 
 @kernel(fastmath=False)
+def cloud_of(leaf_offsets, leaf):
+    """The cloud that a leaf belongs to: the last one that begins at or before it."""
+    low, high = 0, len(leaf_offsets) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if leaf_offsets[middle] <= leaf:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@kernel(fastmath=False)
 def load_rows(begin, end, points, offsets, leaf_offsets, rows, row_ids):
     """Rows [x, y, z, id] of leaves [begin, end); the last leaf of a cloud is padded with copies of its last point, as NO_POINT."""
-    cloud = np.searchsorted(leaf_offsets, begin, side="right") - 1
+    cloud = cloud_of(leaf_offsets, begin)
     for leaf in range(begin, end):
         while leaf >= leaf_offsets[cloud + 1]:
             cloud += 1
@@ -174,7 +187,8 @@ def build_tasks(begin, end, tasks, rows, row_ids, points, ids, boxes, low_ids):
     sample = np.empty(SAMPLE, rows.dtype)
     stack = np.empty((STACK, 3), np.int64)
     for task in range(begin, end):
-        stack[0] = tasks[task]
+        for i in range(3):
+            stack[0, i] = tasks[task, i]
         top = 1
         inner = np.empty((tasks[task, 1] - tasks[task, 0], 2), np.int64)
         count = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .packets import cloud_of, mark_hits, next_leaf, packet_box, pick_close, start_walk
-from .point_tree import LEAF, NO_POINT, STACK
+from .packets import fill, mark_hits, next_leaf, packet_box, pick_close, start_walk
+from .point_tree import LEAF, NO_POINT, STACK, cloud_of
 
 
 @kernel(fastmath=False)
@@ -41,7 +41,7 @@ def radius_count_range(
             cloud += 1
         lanes = queries[group]
         set_limits(limits, limit_ids, query_ids[group], squared_radius)
-        lane_counts[:] = 0
+        fill(lane_counts, 0)
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
         leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
@@ -164,7 +164,8 @@ def ball_range(
             cloud += 1
         lanes = queries[group]
         set_limits(limits, limit_ids, query_ids[group], squared_radius)
-        found_ids[:] = NO_POINT
+        for lane in range(LEAF):
+            fill(found_ids[lane], NO_POINT)
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
         leaf, top = next_leaf(stack, gaps, top, squared_radius, packet, lanes, limits, limit_ids, boxes, low_ids, False)
