@@ -1,0 +1,134 @@
+"""From the implicit function to a mesh: marching cubes on the lattice, what of it the points support, and trimming."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry.isosurface import find_isosurface_of_cells
+from ..geometry.manifold import face_components
+from ..geometry.mesh import Mesh
+from ..geometry.neighbors import build_index, knn, nearest
+from ..geometry.normals import face_areas
+from ..geometry.topology import make_topology
+from ..struct import TensorStruct
+from .implicit import Lattice, node_positions
+
+_UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (column, z + 1) of cell corner c: bits x, y, z of c
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support(TensorStruct):
+    """What the points say about each vertex.
+
+    Attributes:
+        distance: [V] to the nearest point.
+        spacing: [V] distance of that point to its own neighbours.
+        supported: bool [V].
+    """
+
+    distance: Tensor
+    spacing: Tensor
+    supported: Tensor
+
+
+def extract_mesh(lattice: Lattice, values: Tensor) -> Mesh:
+    """Marching cubes on all cells whose corners are nodes. Vertices in the lattice's frame."""
+    cells = []
+    for begin in range(0, lattice.node_count, _CHUNK):
+        cells.append(_crossed_cells(lattice, values, begin, min(begin + _CHUNK, lattice.node_count)))
+    surface = find_isosurface_of_cells(values, torch.cat(cells) if cells else torch.zeros((0, 8), dtype=torch.int64))
+    return Mesh(vertices=surface.interpolate(node_positions(lattice)), faces=surface.faces)
+
+
+def _crossed_cells(lattice: Lattice, values: Tensor, begin: int, end: int) -> Tensor:
+    """int64 [C, 8] corner nodes of the cells above nodes begin to end that have all corners and a change of sign."""
+    columns, present = lattice.columns[begin:end], lattice.present[begin:end]
+    needed = sum(1 << (3 * c + d) for c, d in _UPPER)
+    whole = ((present & needed) == needed).nonzero()[:, 0]
+    first = columns[whole].long()
+    corners = torch.stack([first[:, c] + (d == 2) for c, d in _UPPER], dim=1)  # the node itself is present, so the one above is next
+    inside = values[corners] < 0
+    return corners[inside.any(1) & ~inside.all(1)]
+
+
+def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float, reach: float = 4.0) -> Support:
+    """Which vertices have points near: within `reach` times the points' own spacing there, beyond what noise and lattice explain."""
+    index = build_index(points)
+    spacing = knn(index, index, min(9, points.shape[0])).squared_distance[:, -1].sqrt() / 1.6  # of 8 neighbours in a plane
+    usual = float(spacing.median())
+    found = nearest(vertices, index)
+    distance = found.squared_distance.sqrt()
+    local = spacing[found.index].clamp(max=5 * usual)
+    return Support(distance=distance, spacing=local, supported=distance <= reach * local + 2 * noise + cell)
+
+
+def keep_supported_parts(mesh: Mesh, supported: Tensor, *, smallest: float = 0.005) -> Mesh:
+    """Drop components with less than `smallest` of the supported area, or less than a tenth of their own area supported."""
+    if mesh.face_count == 0:
+        return mesh
+    component = face_components(make_topology(mesh.faces, mesh.vertex_count))
+    area = face_areas(mesh.vertices, mesh.faces)
+    good = area * supported[mesh.faces].to(area.dtype).mean(1)
+    count = int(component.max()) + 1
+    whole = torch.zeros(count, dtype=area.dtype).index_add(0, component, area)
+    backed = torch.zeros(count, dtype=area.dtype).index_add(0, component, good)
+    keep = (backed >= smallest * backed.sum()) & (backed >= 0.1 * whole)
+    keep[backed.argmax()] = True
+    return compact(Mesh(vertices=mesh.vertices, faces=mesh.faces[keep[component]]))
+
+
+def unsupported_share(mesh: Mesh, supported: Tensor) -> float:
+    """Share of the area whose corners lack support."""
+    area = face_areas(mesh.vertices, mesh.faces)
+    return float((area * (~supported)[mesh.faces].to(area.dtype).mean(1)).sum() / area.sum().clamp(min=1e-30))
+
+
+def compact(mesh: Mesh) -> Mesh:
+    """Without vertices that no face uses."""
+    used, faces = mesh.faces.reshape(-1).unique(return_inverse=True)
+    return Mesh(vertices=mesh.vertices[used], faces=faces.reshape(-1, 3))
+
+
+def trim_mesh(mesh: Mesh, support: Support, *, rounds: int = 20) -> Mesh:
+    """Cut the surface where its support ends, along a smoothed line; small islands of either kind go with what surrounds them."""
+    belief = _spread(mesh, support.supported.to(mesh.vertices.dtype), rounds) - 0.5
+    return clip_mesh(mesh, belief)
+
+
+def _spread(mesh: Mesh, values: Tensor, rounds: int) -> Tensor:
+    """Average with the neighbours, `rounds` times."""
+    corners = mesh.faces
+    count = torch.bincount(corners.reshape(-1), minlength=mesh.vertex_count).to(values.dtype).clamp(min=1)
+    for _ in range(rounds):
+        mean = values[corners].mean(1, keepdim=True).expand(-1, 3).reshape(-1)
+        values = torch.zeros_like(values).index_add(0, corners.reshape(-1), mean) / count
+    return values
+
+
+def clip_mesh(mesh: Mesh, values: Tensor) -> Mesh:
+    """The part of the mesh where values [V], linear in each face, are not negative."""
+    positive = values[mesh.faces] >= 0
+    number = positive.sum(1)
+    whole = mesh.faces[number == 3]
+    one, two = mesh.faces[number == 1], mesh.faces[number == 2]
+    one = one.gather(1, (positive[number == 1].to(torch.int64).argmax(1)[:, None] + torch.arange(3)) % 3)  # the positive corner first
+    two = two.gather(1, ((~positive[number == 2]).to(torch.int64).argmax(1)[:, None] + torch.arange(3)) % 3)  # the negative corner first
+    cuts = torch.cat([one[:, [0, 1]], one[:, [0, 2]], two[:, [1, 0]], two[:, [2, 0]]])  # from the positive end to the negative one
+    edges, place = cuts.unique(dim=0, return_inverse=True)
+    a, b = values[edges[:, 0]], values[edges[:, 1]]
+    part = (a / (a - b).clamp(min=1e-30)).clamp(0.02, 0.98)[:, None]
+    vertices = torch.cat([mesh.vertices, mesh.vertices[edges[:, 0]] * (1 - part) + mesh.vertices[edges[:, 1]] * part])
+    place = place + mesh.vertex_count
+    n, m = len(one), len(two)
+    first, second, third, fourth = place[:n], place[n : 2 * n], place[2 * n : 2 * n + m], place[2 * n + m :]
+    pieces = [
+        whole,
+        torch.stack([one[:, 0], first, second], dim=1),
+        torch.stack([third, two[:, 1], two[:, 2]], dim=1),
+        torch.stack([third, two[:, 2], fourth], dim=1),
+    ]
+    return compact(Mesh(vertices=vertices, faces=torch.cat(pieces)))

@@ -1,0 +1,137 @@
+"""Consistent orientation of normals over a whole cloud, also where sheets lie close together.
+
+Patches grow over safe neighbours first (a spanning forest with bounded trees, so that no single wrong edge turns half of the cloud). The
+signs of the patches then maximize the energy of the field of all normals: of all orientations of a closed surface's normals the consistent
+one is closest to a gradient. Points that no patch took follow that field.
+Source: propagation: Hoppe et al. 1992; field energy between patches: Metzer et al. 2021 (dipole propagation); the fixed point that the
+last step iterates: Hou et al. 2022, Lin et al. 2024.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..ops.orientation import dipole_energy, orient_patches
+from .poisson import charge_field, make_poisson_grid, poisson_gradient
+
+_LIMIT = 100  # patches have at most this fraction of the points
+_SAMPLES = 12000  # points that stand for all in the energy between patches
+_PATCHES = 600
+
+
+def orient_normals(points: Tensor, normals: Tensor, neighbors: Tensor, areas: Tensor) -> Tensor:
+    """Flip unit normals [N, 3] so that they agree and point out of the surface.
+
+    Args:
+        points: [N, 3].
+        neighbors: int64 [N, K], the K nearest others of each point, nearest first.
+        areas: [N] the area that each point stands for.
+
+    Returns:
+        [N, 3] the same normals, some of them negated. Out of an open surface is where its convex side is.
+    """
+    patch, normals = _grow_patches(points, normals, neighbors)
+    grid = make_poisson_grid(points, resolution=48)
+    outward = charge_field(grid, areas)
+    patch, sign, known = _orient_large_patches(points, normals, areas, patch, (outward * normals).sum(1) * areas)
+    normals = normals * sign[patch][:, None]
+    normals = _follow_field(points, normals, neighbors, areas, known[patch])
+    total = (areas * (outward * normals).sum(1)).sum()
+    return -normals if float(total) < 0 else normals
+
+
+def agreement(points: Tensor, normals: Tensor, neighbors: Tensor) -> float:
+    """Share of safe pairs of neighbours whose normals are on the same side: 1 for a consistent orientation, 1/2 for a random one."""
+    first, second, _, safe = _edges(points, normals, neighbors)
+    dot = (normals[first[safe]] * normals[second[safe]]).sum(1)
+    return float((dot > 0).to(torch.float32).mean()) if dot.numel() else 1.0
+
+
+def _edges(points: Tensor, normals: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Both ends of each edge, its cost, and whether it is safe: nearly the same plane at both ends, and the edge lies in it."""
+    count, k = neighbors.shape
+    first, second = torch.arange(count).repeat_interleave(k), neighbors.reshape(-1)
+    step = points[second] - points[first]
+    length = step.norm(dim=1).clamp(min=1e-30)
+    parallel = (normals[first] * normals[second]).sum(1).abs()
+    across = torch.maximum((step * normals[first]).sum(1).abs(), (step * normals[second]).sum(1).abs()) / length
+    return first, second, 1 - parallel + 0.2 * across.square(), (parallel > 0.8) & (across < 0.6)
+
+
+def _grow_patches(points: Tensor, normals: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
+    first, second, cost, safe = _edges(points, normals, neighbors)
+    chosen = safe.nonzero()[:, 0]
+    order = chosen[torch.sort(cost[chosen], stable=True).indices]
+    limit = max(points.shape[0] // _LIMIT, 30)
+    root, sign = orient_patches(normals.contiguous(), first, second.contiguous(), order, limit)
+    return root, normals * sign.to(normals.dtype)[:, None]
+
+
+def _orient_large_patches(points: Tensor, normals: Tensor, areas: Tensor, root: Tensor, outward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Patch index [N] from 0 on, sign [P] of each patch, and bool [P] whether it was large enough to be decided."""
+    _, patch, size = root.unique(return_inverse=True, return_counts=True)
+    order = torch.sort(size, descending=True, stable=True).indices
+    smallest = max(points.shape[0] // (20 * _LIMIT), 3)
+    large = order[:_PATCHES][size[order[:_PATCHES]] >= smallest]
+    sign, known = torch.ones(len(size), dtype=points.dtype), torch.zeros(len(size), dtype=torch.bool)
+    if len(large) == 0:
+        return patch, sign, known
+    rank = torch.full((len(size),), -1, dtype=torch.int64)
+    rank[large] = torch.arange(len(large))
+    member = (rank[patch] >= 0).nonzero()[:, 0]
+    stride = max(1, -(-len(member) // _SAMPLES))
+    chosen = member[torch.sort(rank[patch[member]], stable=True).indices][::stride]
+    starts = torch.searchsorted(rank[patch[chosen]].contiguous(), torch.arange(len(large) + 1))
+    unit = areas[chosen].median().sqrt()
+    moments = normals[chosen] * (areas[chosen] * stride / unit**2)[:, None]
+    energy = dipole_energy((points[chosen] / unit).float(), moments.float(), starts, (2.0 * stride) ** 0.5)
+    start = torch.zeros(len(large), dtype=torch.float64).index_add(0, rank[patch[member]], outward[member].double())
+    sign[large] = _maximize((energy + energy.T) / 2, torch.where(start < 0, -1.0, 1.0).double()).to(points.dtype)
+    known[large] = True
+    return patch, sign, known
+
+
+def _maximize(energy: Tensor, start: Tensor, attempts: int = 8) -> Tensor:
+    """Signs s that make s^T energy s large: best single flips from the start, the leading eigenvector, and disturbed best solutions."""
+    generator = torch.Generator().manual_seed(0)
+    best, best_value = start, -torch.inf
+    for attempt in range(attempts):
+        if attempt == 0:
+            sign = start.clone()
+        elif attempt == 1:
+            leading = torch.linalg.eigh(energy).eigenvectors[:, -1]
+            sign = torch.where(leading < 0, -1.0, 1.0).double()
+        else:
+            sign = torch.where(torch.rand(len(start), generator=generator) < 0.2, -best, best)
+        sign = _climb(energy, sign)
+        value = float(sign @ energy @ sign)
+        if value > best_value + 1e-9 * abs(best_value if best_value > -torch.inf else 1):
+            best, best_value = sign, value
+    return best
+
+
+def _climb(energy: Tensor, sign: Tensor) -> Tensor:
+    field = energy @ sign
+    tiny = 1e-12 * float(energy.abs().sum())
+    for _ in range(20 * len(sign)):
+        gain = -sign * field
+        worst = int(gain.argmax())
+        if float(gain[worst]) <= tiny:
+            break
+        sign[worst] = -sign[worst]
+        field += 2 * sign[worst] * energy[:, worst]
+    return sign
+
+
+def _follow_field(points: Tensor, normals: Tensor, neighbors: Tensor, areas: Tensor, known: Tensor, rounds: int = 6) -> Tensor:
+    """Signs of single points: the common field of all, and the neighbours' votes. Uncertain points begin with weight 0."""
+    grid = make_poisson_grid(points, resolution=64)
+    near = neighbors[:, :8]
+    same = torch.stack([(normals * normals[near[:, j]]).sum(1) for j in range(near.shape[1])], dim=1)
+    belief = known.to(points.dtype)
+    for _ in range(rounds):
+        slope = (poisson_gradient(grid, normals * (areas * belief)[:, None]) * normals).sum(1)
+        field = (slope / slope.abs().median().clamp(min=1e-30)).clamp(-1, 1)
+        belief = (0.5 * field + (belief[near] * same).mean(1)).clamp(-1, 1)
+    return torch.where(belief[:, None] < 0, -normals, normals)

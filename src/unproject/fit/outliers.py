@@ -1,0 +1,52 @@
+"""Points that belong to no surface: lonely ones, and small groups far from everything else."""
+
+from __future__ import annotations
+
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from ..geometry.neighbors import build_index, knn
+
+_NEIGHBORS = 16
+
+
+def find_inliers(points: Tensor, *, rounds: int = 3, lonely: float = 2.5, smallest_group: float = 0.002) -> Tensor:
+    """Indices int64 [M], ascending, of the points [N, 3] that have company.
+
+    A point is lonely if its mean distance to its nearest others is `lonely` times what it is for those others (so that a region may be
+    sparse as a whole), or very large for the cloud. What then hangs together only in groups of less than `smallest_group` of all points
+    goes, too. At least half of the points stay: where more look lonely, the cloud has no such contrast, and all stay.
+
+    Source: local contrast as in LOF (Breunig et al. 2000), on mean distances.
+    """
+    count = points.shape[0]
+    kept = torch.arange(count)
+    if count < 4 * _NEIGHBORS:
+        return kept
+    for _ in range(rounds):
+        index = build_index(points[kept])
+        found = knn(index, index, _NEIGHBORS + 1)
+        distance = found.squared_distance[:, 1:].sqrt()
+        mean = distance.mean(1)
+        usual = mean[found.index[:, 1:]].median(1).values
+        good = (mean <= lonely * usual) & (mean <= 8 * mean.median())
+        good &= _in_large_groups(found.index[:, 1:], distance, 1.5 * lonely * usual, max(_NEIGHBORS, int(smallest_group * count)))
+        if bool(good.all()):
+            break
+        if int(good.sum()) < count // 2:
+            return torch.arange(count)
+        kept = kept[good]
+    return kept
+
+
+def _in_large_groups(neighbors: Tensor, distance: Tensor, reach: Tensor, smallest: int) -> Tensor:
+    """bool [N], whether the points linked with this one by steps within `reach` [N] are at least `smallest`."""
+    count, k = neighbors.shape
+    close = (distance <= reach[:, None]).reshape(-1).numpy()
+    first = torch.arange(count).repeat_interleave(k).numpy()[close]
+    second = neighbors.reshape(-1).numpy()[close]
+    links = coo_matrix((torch.ones(len(first), dtype=torch.int8).numpy(), (first, second)), shape=(count, count))
+    group = torch.from_numpy(connected_components(links, directed=False)[1]).long()
+    return torch.bincount(group)[group] >= smallest

@@ -1,0 +1,184 @@
+"""How smooth a surface the points want: robust solves for one smoothing length, and its choice on points that were held out.
+
+The estimate is a smoothing spline: with the smoothing length l, structures shorter than about 2 pi l are taken for noise. Which l predicts
+unseen points best is asked of the data itself. Normals that came with the points weigh as much as they agree with the result; estimated
+ones are only a start: afterwards the function's own slope is used, of length 1, as of a distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..struct import TensorStruct
+from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, solve_implicit
+
+ROUNDS = 4  # solves with new weights for the final estimate
+_TRIAL_ROUNDS = 3
+_CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
+_SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
+_NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
+_HELD_OUT = 0.15
+LENGTHS = (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35)  # candidates, in point spacings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelProblem(TensorStruct):
+    """Points and the lattice on which the function is wanted.
+
+    Attributes:
+        points: [P, 3].
+        guess: [N] a first function on the nodes.
+        point_spacing: mean distance of neighbouring points.
+        trust_normals: whether normals are measured (and stay) or estimated (and follow the function).
+    """
+
+    lattice: Lattice
+    data: FieldData
+    points: Tensor
+    guess: Tensor
+    point_spacing: float
+    trust_normals: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelState(TensorStruct):
+    """An estimate and the weights that belong to it.
+
+    Attributes:
+        values: [N] the function.
+        normals: [P, 3].
+        weight: [P] robust weight of each point.
+        slope_weight: [P] robust weight of its normal.
+        reach: distance over which a normal speaks: noise of the points over noise of the normals.
+        noise: standard deviation of the points around the surface.
+        relief: [N] factor of the stiffness, small where the surface bends much.
+    """
+
+    values: Tensor
+    normals: Tensor
+    weight: Tensor
+    slope_weight: Tensor
+    reach: float
+    noise: float
+    relief: Tensor
+
+
+def make_problem(lattice: Lattice, points: Tensor, guess: Tensor, *, point_spacing: float, trust_normals: bool) -> LevelProblem:
+    """Sort the points into the lattice."""
+    data = prepare_data(lattice, points)
+    return LevelProblem(lattice=lattice, data=data, points=points, guess=guess, point_spacing=point_spacing, trust_normals=trust_normals)
+
+
+def first_state(problem: LevelProblem, normals: Tensor, *, reach: float | None = None) -> LevelState:
+    """The guess, with all points trusted alike."""
+    ones = torch.ones_like(problem.points[:, 0])
+    spacing = problem.point_spacing
+    return LevelState(
+        values=problem.guess,
+        normals=normals,
+        weight=ones,
+        slope_weight=ones,
+        reach=reach or (3.0 if problem.trust_normals else 1.4) * spacing,
+        noise=spacing,
+        relief=torch.ones_like(problem.guess),
+    )
+
+
+def solve_round(
+    problem: LevelProblem, state: LevelState, length: float, *, share: Tensor | None = None, polish: bool = False
+) -> LevelState:
+    """Solve with the state's weights, then renew the weights.
+
+    Args:
+        length: smoothing length, in scene units.
+        share: [P] 0 for points to be left out.
+        polish: instead, give back what smoothing took from the result so far (twicing), and keep the weights.
+    """
+    spacing, data = problem.lattice.spacing, problem.data
+    weight = state.weight if share is None else state.weight * share
+    stiffness = state.relief * (max(length, 0.3 * spacing) ** 4 / problem.point_spacing**2)
+    values = solve_implicit(
+        problem.lattice,
+        data,
+        problem.guess,
+        normals=state.normals,
+        value_weight=weight,
+        slope_weight=weight * state.slope_weight * state.reach**2,
+        stiffness=stiffness,
+        start=None if polish else state.values,
+        rest=state.values if polish else None,
+    )
+    value, slope = interpolate(problem.lattice, values, problem.points)
+    steep = slope.norm(dim=1)
+    distance = value / steep.clamp(min=0.1)
+    used = slice(None) if share is None else share > 0
+    noise = max(1.4826 * float(distance[used].abs().median()), _NOISE_FLOOR * spacing)
+    if polish:
+        return replace(state, values=values, noise=noise)
+    state = replace(state, values=values, noise=noise, weight=(1 + (distance / (_CUTOFF * noise)).square()) ** -2)
+    if problem.trust_normals:
+        turned = (slope - state.normals).norm(dim=1)
+        doubt = max(3 * float(turned[used].median()), _SLOPE_CUTOFF)
+        disorder = float(turned[used].clamp(max=1).square().mean().sqrt()) + 1e-3
+        reach = min(max(noise / disorder, 0.5 * problem.point_spacing), 20 * problem.point_spacing)
+        state = replace(state, slope_weight=1 / (1 + (turned / doubt).square()), reach=reach)
+    else:
+        state = replace(state, normals=slope / steep.clamp(min=1e-6)[:, None])
+    return replace(state, relief=_relief(problem, values))
+
+
+def _relief(problem: LevelProblem, values: Tensor) -> Tensor:
+    """Weights that turn the squared bending into its absolute value: few strong folds cost less than bending everywhere."""
+    near = problem.data.data_nodes.long()
+    bent = bending(problem.lattice, values)
+    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()).rsqrt()
+    return relief / relief[near].mean()
+
+
+def held_out(count: int, seed: int = 0) -> Tensor:
+    """bool [count], the points to ask."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _HELD_OUT
+
+
+def try_length(problem: LevelProblem, start: LevelState, length: float, asked: Tensor, directions: Tensor) -> tuple[LevelState, Tensor]:
+    """Fit without the points asked, then measure them: the state, and their distances [A] to the surface along directions [P, 3].
+
+    The directions must not depend on the candidate: the nearest point of a rough surface is closer than what the surface predicts.
+    """
+    share = (~asked).to(problem.points.dtype)
+    state = start
+    for _ in range(_TRIAL_ROUNDS):
+        state = solve_round(problem, state, length, share=share)
+    polished = solve_round(problem, state, length, share=share, polish=True)
+    return state, _distance_along(problem, polished, problem.points[asked], directions[asked])
+
+
+def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
+    step_limit = 4 * state.noise
+    moved = torch.zeros_like(points[:, 0])
+    for _ in range(6):
+        value, slope = interpolate(problem.lattice, state.values, points + moved[:, None] * directions)
+        rise = (slope * directions).sum(1)
+        step = value / torch.where(rise.abs() < 0.3, 0.3, rise)
+        moved = torch.where(value.isnan(), moved, moved - 0.8 * step.clamp(-step_limit, step_limit)).clamp(-3 * step_limit, 3 * step_limit)
+    return moved
+
+
+def choose_length(lengths: list[float], scores: list[Tensor], noise: float) -> int:
+    """Index of the largest length whose mean squared distance is as good as the best one's, by one standard error.
+
+    Args:
+        lengths: descending.
+        scores: a tensor of distances [A] for each length; beyond four times the noise they count as that.
+    """
+    squares = [score.abs().clamp(max=4 * noise).square() for score in scores]
+    best = min(range(len(squares)), key=lambda i: float(squares[i].mean()))
+    for i in range(len(lengths)):
+        excess = squares[i] - squares[best]
+        error = float(excess.std()) / max(len(excess), 1) ** 0.5 if len(excess) > 1 else 0.0
+        if float(excess.mean()) <= error:
+            return i
+    return best
