@@ -12,6 +12,7 @@ CLOUD_FORMATS = (*CLOUD_TEXTS, "pcd")
 OUR_FORMATS = ("ply", "obj", *CLOUD_FORMATS)
 TRIMESH_READS = ("stl", "off", "gltf", "glb", "3mf", "dae", "3dxml", "xaml")
 TRIMESH_WRITES = ("stl", "off", "gltf", "glb", "3mf", "dae")
+NEED_FACES = ("stl", "3mf", "dae")
 READABLE = (*OUR_FORMATS, *TRIMESH_READS)
 
 _WORDS = {b"v", b"vt", b"vn", b"vp", b"f", b"g", b"o", b"s", b"l", b"p", b"usemtl", b"mtllib"}

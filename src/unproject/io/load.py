@@ -15,7 +15,7 @@ from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
 from .atomic import OutputFiles, check_target
 from .convert import merge_vertices, mesh_from_points, points_from_mesh
-from .formats import CLOUD_FORMATS, CLOUD_TEXTS, detect_format, output_format
+from .formats import CLOUD_FORMATS, CLOUD_TEXTS, NEED_FACES, detect_format, output_format
 from .options import LoadOptions, SaveOptions
 from .source import Source, open_source
 
@@ -88,6 +88,8 @@ def save(value: Mesh | PointCloud, path: PathLike, options: SaveOptions | None =
     check_target(target, overwrite=overwrite)
     if kind in CLOUD_FORMATS and isinstance(value, Mesh):
         value = points_from_mesh(value)
+    elif kind in NEED_FACES and isinstance(value, PointCloud):
+        raise ArgumentError(f"save: .{kind} cannot hold points without faces; .ply, .pcd and .xyz can")
     elif kind not in ("ply", *CLOUD_FORMATS):
         value = mesh_from_points(value)
     with OutputFiles(overwrite=overwrite, durable=chosen.durable) as outputs:
