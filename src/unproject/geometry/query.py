@@ -85,9 +85,9 @@ def closest_point(
     _check_batch(offsets, tree, where)
     if points.device.type == "cpu":
         tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
-        face, barycentrics, nearest, squared = closest_face(queries, vertices, faces, offsets, *tensors, tree.depth)
+        barycentrics, nearest, squared, face = closest_face(queries, vertices, faces, offsets, *tensors, tree.depth)
     else:
-        face, barycentrics, nearest, squared = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
+        barycentrics, nearest, squared, face = brute_closest_point.closest_point(queries, vertices, faces, offsets, tree.face_offsets)
     shape = points.shape[:-1]
     return ClosestPoint(
         face=face.reshape(shape),
@@ -135,9 +135,9 @@ def ray_cast(
     _check_batch(offsets, tree, where)
     if origins.device.type == "cpu":
         tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
-        face, barycentrics, distance = first_hit(origins, directions, near, far, vertices, faces, offsets, *tensors, tree.depth)
+        barycentrics, distance, face = first_hit(origins, directions, near, far, vertices, faces, offsets, *tensors, tree.depth)
     else:
-        face, barycentrics, distance = brute_raycast.ray_cast(origins, directions, near, far, vertices, faces, offsets, tree.face_offsets)
+        barycentrics, distance, face = brute_raycast.ray_cast(origins, directions, near, far, vertices, faces, offsets, tree.face_offsets)
     return RayHit(face=face.reshape(shape), distance=distance.reshape(shape), barycentrics=barycentrics.reshape(*shape, 3))
 
 
@@ -167,7 +167,7 @@ def occluded(
     if origins.device.type == "cpu":
         hit = any_hit(origins, directions, near, far, offsets, tree.boxes, tree.children, tree.blocks, tree.roots, tree.depth)
     else:
-        hit = brute_raycast.ray_cast(origins, directions, near, far, vertices.detach(), faces, offsets, tree.face_offsets)[0] >= 0
+        hit = brute_raycast.ray_cast(origins, directions, near, far, vertices.detach(), faces, offsets, tree.face_offsets)[2] >= 0
     return hit.reshape(shape)
 
 

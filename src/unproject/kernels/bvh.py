@@ -6,7 +6,7 @@ lies at base + 1: threads build subtrees without asking each other.
 
 Wide tree: `boxes` has six rows of eight a node (least x, y, z, greatest x, y, z of each child; an empty child is inside out, so that
 nothing reaches it), `children` the child's node, or -2 - block for a leaf, -1 for none. Leaves are blocks of up to eight items:
-`block_items` their indices (-1 for none), `blocks` their coordinates, one row of eight each; NaN for none. Children lie behind parents.
+`block_items` their indices (-1 for none), `blocks` their coordinates, one row of eight each; infinite for none. Children lie behind parents.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def fill_face_blocks(begin, end, vertices, faces, block_items, blocks, block_box
             for corner in range(3):
                 for k in range(8):
                     item = block_items[block, k]
-                    value = vertices[faces[max(item, 0), corner], axis] if item >= 0 else vertices.dtype.type(np.nan)
+                    value = vertices[faces[max(item, 0), corner], axis] if item >= 0 else vertices.dtype.type(np.inf)
                     blocks[72 * block + 8 * (3 * corner + axis) + k] = value
                     if item >= 0:
                         low, high = min(low, value), max(high, value)
@@ -265,7 +265,7 @@ def fill_point_blocks(begin, end, points, block_items, blocks, block_boxes):
             low, high = points.dtype.type(np.inf), points.dtype.type(-np.inf)
             for k in range(8):
                 item = block_items[block, k]
-                value = points[max(item, 0), axis] if item >= 0 else points.dtype.type(np.nan)
+                value = points[max(item, 0), axis] if item >= 0 else points.dtype.type(np.inf)
                 blocks[24 * block + 8 * axis + k] = value
                 if item >= 0:
                     low, high = min(low, value), max(high, value)

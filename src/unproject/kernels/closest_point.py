@@ -14,57 +14,61 @@ def _dot(ax, ay, az, bx, by, bz):
 
 
 @kernel
-def _on_segment(ax, ay, az, ux, uy, uz, length, zero, one):
-    """Of the segment from a along u of squared length `length`: the origin's nearest parameter, and its squared distance."""
+def _on_segment(ax, ay, az, ux, uy, uz, length, tolerance, zero, one):
+    """Of the segment from a along u of squared length `length`: the origin's nearest parameter, its squared distance, and that as a rank.
+
+    Ranks of ends are worse by `tolerance`.
+    """
     t = minimum(one, maximum((zero - _dot(ax, ay, az, ux, uy, uz)) / length, zero))  # 0 / 0 becomes 0
     qx, qy, qz = multiply_add(t, ux, ax), multiply_add(t, uy, ay), multiply_add(t, uz, az)
-    return t, _dot(qx, qy, qz, qx, qy, qz)
+    distance = _dot(qx, qy, qz, qx, qy, qz)
+    return t, distance, select((t > zero) & (t < one), distance, multiply_add(tolerance, distance, distance))
 
 
 @kernel
-def closest_in_block(blocks, start, px, py, pz, flat):
+def closest_in_block(blocks, start, px, py, pz, tolerance):
     """Squared distances of a point to the eight triangles at `start`, and the weights of their corners there; NaN for empty places."""
     ax, ay, az = load(blocks, start) - px, load(blocks, start + 8) - py, load(blocks, start + 16) - pz
     bx, by, bz = load(blocks, start + 24) - px, load(blocks, start + 32) - py, load(blocks, start + 40) - pz
     cx, cy, cz = load(blocks, start + 48) - px, load(blocks, start + 56) - py, load(blocks, start + 64) - pz
-    return closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, flat)
+    return closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, tolerance)
 
 
 @kernel
-def closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, flat):
+def closest_to_origin(ax, ay, az, bx, by, bz, cx, cy, cz, tolerance):
     """Squared distances of eight triangles abc to the origin, and the weights of their corners there.
 
-    The least of four candidates, each a point of the triangle: three edges, and the projection where it lies inside. Triangles whose
-    squared area is below `flat` times the product of two squared edges have only their edges.
+    The least of four candidates, each a point of the triangle: three edges, and the projection where it lies inside. Where their distances
+    agree up to the relative `tolerance`, near an edge or a corner, the weights are those of the face rather than of an edge, and of an edge
+    rather than of a corner. Triangles have only their edges where their height, by the same tolerance, is nothing.
     """
     zero, one = splat_like(0, ax), splat_like(1, ax)
     ux, uy, uz = bx - ax, by - ay, bz - az
     vx, vy, vz = cx - ax, cy - ay, cz - az
     ex, ey, ez = cx - bx, cy - by, cz - bz
-    uu, vv = _dot(ux, uy, uz, ux, uy, uz), _dot(vx, vy, vz, vx, vy, vz)
-    s, distance = _on_segment(ax, ay, az, ux, uy, uz, uu, zero, one)
-    t, other = _on_segment(ax, ay, az, vx, vy, vz, vv, zero, one)
-    nearer = other < distance
-    distance, r, s, t = select(nearer, other, distance), one - select(nearer, t, s), select(nearer, zero, s), select(nearer, t, zero)
-    far, other = _on_segment(bx, by, bz, ex, ey, ez, _dot(ex, ey, ez, ex, ey, ez), zero, one)
-    nearer = other < distance
-    distance = select(nearer, other, distance)
-    r, s, t = select(nearer, zero, r), select(nearer, one - far, s), select(nearer, far, t)
+    uu, vv, ee = _dot(ux, uy, uz, ux, uy, uz), _dot(vx, vy, vz, vx, vy, vz), _dot(ex, ey, ez, ex, ey, ez)
+    on_u, distance_u, rank = _on_segment(ax, ay, az, ux, uy, uz, uu, tolerance, zero, one)
+    on_v, distance_v, rank_v = _on_segment(ax, ay, az, vx, vy, vz, vv, tolerance, zero, one)
+    on_e, distance_e, rank_e = _on_segment(bx, by, bz, ex, ey, ez, ee, tolerance, zero, one)
+    distance = minimum(minimum(distance_u, distance_v), distance_e)
+    better = rank_v < rank
+    rank, r, s, t = select(better, rank_v, rank), one - select(better, on_v, on_u), select(better, zero, on_u), select(better, on_v, zero)
+    better = rank_e < rank
+    r, s, t = select(better, zero, r), select(better, one - on_e, s), select(better, on_e, t)
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     nn = _dot(nx, ny, nz, nx, ny, nz)
     p = _dot(vy * az - vz * ay, vz * ax - vx * az, vx * ay - vy * ax, nx, ny, nz)
     q = _dot(ay * uz - az * uy, az * ux - ax * uz, ax * uy - ay * ux, nx, ny, nz)
-    inside = (p >= zero) & (q >= zero) & (p + q <= nn) & (nn > flat * uu * vv)
+    inside = (p >= zero) & (q >= zero) & (p + q <= nn) & (nn > tolerance * tolerance * uu * vv)
     scale = one / nn
     p, q = p * scale, q * scale
-    x, y, z = (
-        multiply_add(p, ux, multiply_add(q, vx, ax)),
-        multiply_add(p, uy, multiply_add(q, vy, ay)),
-        multiply_add(p, uz, multiply_add(q, vz, az)),
-    )
-    other = _dot(x, y, z, x, y, z)
-    nearer = inside & (other < distance)
-    return select(nearer, other, distance), select(nearer, maximum(one - p - q, zero), r), select(nearer, p, s), select(nearer, q, t)
+    x = multiply_add(p, ux, multiply_add(q, vx, ax))
+    y = multiply_add(p, uy, multiply_add(q, vy, ay))
+    z = multiply_add(p, uz, multiply_add(q, vz, az))
+    within = _dot(x, y, z, x, y, z)
+    inside = inside & (within <= multiply_add(tolerance, distance, distance))
+    distance = select(inside, minimum(within, distance), distance)
+    return distance, select(inside, maximum(one - p - q, zero), r), select(inside, p, s), select(inside, q, t)
 
 
 @kernel
@@ -97,8 +101,8 @@ def push_nearest_first(children, node, distances, reached, stack, keys, top):
 
 
 @kernel
-def _barycentrics_of(blocks, block, k, px, py, pz, flat):
-    _, u, v, w = closest_in_block(blocks, 72 * block, px, py, pz, flat)
+def _barycentrics_of(blocks, block, k, px, py, pz, tolerance):
+    _, u, v, w = closest_in_block(blocks, 72 * block, px, py, pz, tolerance)
     return lane(u, k), lane(v, k), lane(w, k)
 
 
@@ -107,7 +111,7 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
     """For the points order[begin:end]: face, barycentrics, nearest point, squared distance. `batch` has each point's tree, or is empty."""
     dtype = points.dtype
     infinity = dtype.type(np.inf)
-    flat = splat(dtype.type((16 * np.finfo(dtype).eps) ** 2))
+    tolerance = splat(dtype.type(16 * np.finfo(dtype).eps))
     stack, keys = np.empty(8 * depth + 8, np.int32), np.empty(8 * depth + 8, dtype)
     last_tree, last_block, last_lane = np.int64(-1), np.int64(-1), np.int64(0)
     for place in range(begin, end):
@@ -116,7 +120,7 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
         px, py, pz = splat(points[i, 0]), splat(points[i, 1]), splat(points[i, 2])
         best, block, k = infinity, np.int64(-1), np.int64(0)
         if tree == last_tree and last_block >= 0:  # the face of the point before, which lies near: a good first bound
-            distances, _, _, _ = closest_in_block(blocks, 72 * last_block, px, py, pz, flat)
+            distances, _, _, _ = closest_in_block(blocks, 72 * last_block, px, py, pz, tolerance)
             first = lane(distances, last_lane)
             if first < best:
                 best, block, k = first, last_block, last_lane
@@ -130,7 +134,7 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
             if keys[top] >= best:
                 continue
             if node < 0:
-                distances, _, _, _ = closest_in_block(blocks, 72 * (-2 - np.int64(node)), px, py, pz, flat)
+                distances, _, _, _ = closest_in_block(blocks, 72 * (-2 - np.int64(node)), px, py, pz, tolerance)
                 distances = select(distances < splat(best), distances, splat(infinity))
                 least_distance = least(distances)
                 if least_distance < best:
@@ -145,7 +149,7 @@ def closest_range(begin, end, order, points, batch, roots, boxes, children, bloc
             for axis in range(3):
                 weights[i, axis], nearest[i, axis] = 0, infinity
         else:
-            u, v, w = _barycentrics_of(blocks, block, k, px, py, pz, flat)
+            u, v, w = _barycentrics_of(blocks, block, k, px, py, pz, tolerance)
             face[i] = block_items[block, k]
             weights[i, 0], weights[i, 1], weights[i, 2] = u, v, w
             for axis in range(3):

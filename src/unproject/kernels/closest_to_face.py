@@ -21,11 +21,11 @@ def _gap(low_x, low_y, low_z, high_x, high_y, high_z, boxes, node):
 
 
 @kernel
-def _measure(points, start, corners, flat):
+def _measure(points, start, corners, tolerance):
     """Squared distances of eight points to a triangle, and the weights of its corners at each."""
     x, y, z = load(points, start), load(points, start + LEAF), load(points, start + 2 * LEAF)
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
-    return closest_to_origin(ax - x, ay - y, az - z, bx - x, by - y, bz - z, cx - x, cy - y, cz - z, flat)
+    return closest_to_origin(ax - x, ay - y, az - z, bx - x, by - y, bz - z, cx - x, cy - y, cz - z, tolerance)
 
 
 @kernel
@@ -39,11 +39,11 @@ def closest_to_face_range(
 ):
     """For the faces order[begin:end]: the closest point of the own cloud, the face's barycentrics there, and the squared distance.
 
-    `batch` has each face's cloud, or is empty. `points` are the leaves' [L, 3, LEAF], flat. A face whose cloud is empty gets index -1.
+    `batch` has each face's cloud, or is empty. `points` are the leaves' [L, 3, LEAF], tolerance. A face whose cloud is empty gets index -1.
     """
     dtype = vertices.dtype
     infinity = dtype.type(np.inf)
-    flat = splat(dtype.type((16 * np.finfo(dtype).eps) ** 2))
+    tolerance = splat(dtype.type(16 * np.finfo(dtype).eps))
     stack, gaps = np.empty((STACK, 3), np.int64), np.empty(STACK, dtype)
     last_cloud, last_start = np.int64(-1), np.int64(-1)
     for place in range(begin, end):
@@ -56,7 +56,7 @@ def closest_to_face_range(
         lz, hz = min(vertices[a, 2], vertices[b, 2], vertices[c, 2]), max(vertices[a, 2], vertices[b, 2], vertices[c, 2])
         best, best_start = infinity, np.int64(-1)
         if cloud == last_cloud and last_start >= 0:  # where the face before found its point
-            distances, _, _, _ = _measure(points, last_start, corners, flat)
+            distances, _, _, _ = _measure(points, last_start, corners, tolerance)
             best, best_start = least(distances), last_start
         first, last = leaf_offsets[cloud], leaf_offsets[cloud + 1]
         stack[0, 0], stack[0, 1], stack[0, 2], gaps[0] = first, last, 2 * first - cloud, 0
@@ -69,7 +69,7 @@ def closest_to_face_range(
             if last - first == 1:
                 for half in range(0, LEAF, 8):
                     start = 3 * LEAF * first + half
-                    distances, _, _, _ = _measure(points, start, corners, flat)
+                    distances, _, _, _ = _measure(points, start, corners, tolerance)
                     nearest = least(select(distances < splat(best), distances, splat(infinity)))
                     if nearest < best:
                         best, best_start = nearest, start
@@ -85,7 +85,7 @@ def closest_to_face_range(
         index[f], squared[f] = -1, best
         weights[f, 0], weights[f, 1], weights[f, 2] = 0, 0, 0
         if best_start >= 0:
-            distances, u, v, w = _measure(points, best_start, corners, flat)
+            distances, u, v, w = _measure(points, best_start, corners, tolerance)
             k = first_bit(bits(distances == splat(least(distances))))
             index[f] = ids[best_start // (3 * LEAF), best_start % (3 * LEAF) + k]
             if index[f] == NO_POINT:  # padding is a copy of the cloud's last point

@@ -66,8 +66,8 @@ def ray_lanes(origins, directions, i):
     frame = x_axis, y_axis, z_axis, splat(sx), splat(sy), splat(sz)
     permuted = splat(origins[i, x_axis]), splat(origins[i, y_axis]), splat(origins[i, z_axis])
     origin = splat(origins[i, 0]), splat(origins[i, 1]), splat(origins[i, 2])
-    inverse = splat(one / dx), splat(one / dy), splat(one / dz)
-    return frame, permuted, origin, inverse, (0 if dx >= 0 else 24, 8 if dy >= 0 else 32, 16 if dz >= 0 else 40)
+    ix, iy, iz = one / dx, one / dy, one / dz  # of either sign where a direction is zero
+    return frame, permuted, origin, (splat(ix), splat(iy), splat(iz)), (0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40)
 
 
 @kernel

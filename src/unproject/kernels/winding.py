@@ -57,7 +57,7 @@ def face_moments(begin, end, blocks, moments):
         for stage in range(2):
             for k in range(8):
                 start = 72 * block + k
-                if np.isnan(blocks[start]):
+                if not blocks[start] < np.inf:
                     continue
                 for c in range(3):
                     for axis in range(3):
@@ -304,7 +304,7 @@ def point_winding_range(begin, end, order, points, batch, roots, field, children
     """Winding numbers of oriented points with vector areas (blocks like the coordinates) about the points order[begin:end]."""
     dtype = points.dtype
     limit = splat(dtype.type(accuracy * accuracy))
-    zero, one = splat(dtype.type(0)), splat(dtype.type(1))
+    zero, one, none = splat(dtype.type(0)), splat(dtype.type(1)), splat(dtype.type(np.inf))
     stack = np.empty(8 * depth + 8, np.int32)
     for place in range(begin, end):
         i = order[place]
@@ -332,7 +332,7 @@ def point_winding_range(begin, end, order, points, batch, roots, field, children
                     squared = _dot(x, y, z, x, y, z)
                     inverse = one / square_root(squared)
                     dipole = _dot(x, y, z, load(block_areas, start), load(block_areas, start + 8), load(block_areas, start + 16))
-                    total = total + select(squared > zero, dipole * inverse * inverse * inverse, zero)
+                    total = total + select((squared > zero) & (squared < none), dipole * inverse * inverse * inverse, zero)
         value = 0.0
         for k in range(8):
             value += lane(total, k)

@@ -29,7 +29,7 @@ def closest_face(
     roots: Tensor,
     depth: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the mesh that build_face_bvh built the tree for, for each point [N, 3]: face, barycentrics, nearest point, squared distance.
+    """Of the mesh that build_face_bvh built the tree for, for each point [N, 3]: barycentrics, nearest point, squared distance, face.
 
     Face is int64, -1 where there is none; then weights are 0 and the others infinite.
     """
@@ -42,13 +42,13 @@ def closest_face(
     order = curve_order(points, query_offsets)
     results = (face.numpy(), weights.numpy(), nearest.numpy(), squared.numpy())
     parallel_for(closest_range, count, order, points.numpy(), batch_index(query_offsets), *tree, *results, grain=_GRAIN)
-    return face, weights, nearest, squared
+    return weights, nearest, squared, face
 
 
 @closest_face.register_fake
 def _(points: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     count = points.shape[0]
-    return points.new_empty(count, dtype=torch.int64), torch.empty_like(points), torch.empty_like(points), points.new_empty(count)
+    return torch.empty_like(points), torch.empty_like(points), points.new_empty(count), points.new_empty(count, dtype=torch.int64)
 
 
 @torch.library.custom_op("unproject::closest_face_backward", mutates_args=(), device_types="cpu")
@@ -84,10 +84,10 @@ def _(points: Tensor, vertices: Tensor, *arguments: Any) -> tuple[Tensor, Tensor
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:3], *output[:2])
+    ctx.save_for_backward(*inputs[:3], output[3], output[0])
 
 
-def _backward(ctx: Any, _: None, weights_pull: Tensor | None, nearest_pull: Tensor | None, squared_pull: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, weights_pull: Tensor | None, nearest_pull: Tensor | None, squared_pull: Tensor | None, _: None) -> tuple[Any, ...]:
     points, vertices, faces, face, weights = ctx.saved_tensors
     nothing = (None,) * 8
     pulls = (weights_pull, nearest_pull, squared_pull)
@@ -123,5 +123,5 @@ def _differentiable_example(dtype: torch.dtype) -> tuple[Any, ...]:
 @example(closest_face_backward)
 def _backward_example(dtype: torch.dtype) -> tuple[Any, ...]:
     points, vertices, faces, *rest = _example_query(dtype)
-    face, weights, _, squared = closest_face(points, vertices, faces, *rest)
+    weights, _, squared, face = closest_face(points, vertices, faces, *rest)
     return points, vertices, faces, face, weights, weights, points, squared, True

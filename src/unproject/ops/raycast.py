@@ -32,7 +32,7 @@ def first_hit(
     roots: Tensor,
     depth: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the mesh that the tree was built for by build_face_bvh, for rays [N, 3] within near and far [N]: face, barycentrics, distance.
+    """Of the mesh that the tree was built for by build_face_bvh, for rays [N, 3] within near and far [N]: barycentrics, distance, face.
 
     Face is int64, -1 for a miss; then weights are 0 and the distance infinite.
     """
@@ -44,13 +44,13 @@ def first_hit(
     rays = (origins.numpy(), directions.numpy(), near.numpy(), far.numpy(), batch_index(query_offsets))
     tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy(), blocks.numpy().reshape(-1), block_items.numpy(), depth)
     parallel_for(first_hit_range, count, *rays, *tree, face.numpy(), weights.numpy(), distance.numpy(), grain=_GRAIN)
-    return face, weights, distance
+    return weights, distance, face
 
 
 @first_hit.register_fake
 def _(origins: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     count = origins.shape[0]
-    return origins.new_empty(count, dtype=torch.int64), torch.empty_like(origins), origins.new_empty(count)
+    return torch.empty_like(origins), origins.new_empty(count), origins.new_empty(count, dtype=torch.int64)
 
 
 @torch.library.custom_op("unproject::first_hit_backward", mutates_args=(), device_types="cpu")
@@ -90,8 +90,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.save_for_backward(inputs[0], inputs[1], inputs[4], inputs[5], *output)
 
 
-def _backward(ctx: Any, _: None, weights_pull: Tensor | None, distance_pull: Tensor | None) -> tuple[Any, ...]:
-    origins, directions, vertices, faces, face, weights, distance = ctx.saved_tensors
+def _backward(ctx: Any, weights_pull: Tensor | None, distance_pull: Tensor | None, _: None) -> tuple[Any, ...]:
+    origins, directions, vertices, faces, weights, distance, face = ctx.saved_tensors
     nothing = (None,) * 8
     if weights_pull is None and distance_pull is None:
         return (None,) * 13
@@ -167,7 +167,7 @@ def _differentiable_example(dtype: torch.dtype) -> tuple[Any, ...]:
 @example(first_hit_backward)
 def _backward_example(dtype: torch.dtype) -> tuple[Any, ...]:
     arguments = _example_query(dtype)
-    face, weights, distance = first_hit(*arguments)
+    weights, distance, face = first_hit(*arguments)
     return *arguments[1:2], *arguments[4:6], face, weights, distance, weights, torch.ones_like(distance), True
 
 

@@ -26,10 +26,12 @@ def closest_on_triangle(points: Tensor, corners: Tensor) -> Tensor:
     relative = corners - points.unsqueeze(-2)
     a, b, c = relative.unbind(-2)
     candidates = torch.stack([*_edge_candidates(a, b, c), *(interior := _interior_candidate(a, b, c))[:1]], dim=-2)
-    with torch.no_grad():
+    with torch.no_grad():  # where distances agree, near an edge or a corner, face goes before edge and edge before corner
         squared = (candidates @ relative).square().sum(-1)
-        squared[..., 3] = torch.where(interior[1], squared[..., 3], torch.inf)
-        best = squared.argmin(-1, keepdim=True)
+        tie = 1 - 16 * torch.finfo(points.dtype).eps * (candidates > 0).sum(-1)
+        rank = squared * tie
+        rank[..., 3] = torch.where(interior[1], rank[..., 3], torch.inf)
+        best = rank.argmin(-1, keepdim=True)
     return candidates.gather(-2, best.unsqueeze(-1).expand(*best.shape, 3)).squeeze(-2)
 
 
@@ -126,19 +128,19 @@ def _multipliers(corners: Tensor, active: Tensor, pull: Tensor) -> Tensor:
 def closest_point(
     points: Tensor, vertices: Tensor, faces: Tensor, query_offsets: Tensor, face_offsets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """By trying all faces of the own mesh: face [N] (-1: none), barycentrics [N, 3] (0), nearest point [N, 3], squared distance [N] (inf).
+    """By trying all faces of the own mesh: barycentrics [N, 3] (0), nearest point [N, 3], squared distance [N] (inf), face [N] (-1: none).
 
     Gradient: points and vertices, through all but the face.
     """
     face = closest_face(points.detach(), vertices.detach(), faces, query_offsets, face_offsets)
     if faces.shape[0] == 0:
-        return face, torch.zeros_like(points), torch.full_like(points, torch.inf), points.new_full(face.shape, torch.inf)
+        return torch.zeros_like(points), torch.full_like(points, torch.inf), points.new_full(face.shape, torch.inf), face
     found = (face >= 0).unsqueeze(-1)
     corners = vertices[faces[face.clamp_min(0)]]
     weights = torch.where(found, closest_on_triangle(points, corners), 0)
     nearest = (weights.unsqueeze(-2) @ corners).squeeze(-2)
     squared = torch.where(found, nearest - points, 0).square().sum(-1)
-    return face, weights, torch.where(found, nearest, torch.inf), torch.where(found.squeeze(-1), squared, torch.inf)
+    return weights, torch.where(found, nearest, torch.inf), torch.where(found.squeeze(-1), squared, torch.inf), face
 
 
 def closest_face(points: Tensor, vertices: Tensor, faces: Tensor, query_offsets: Tensor, face_offsets: Tensor) -> Tensor:

@@ -70,16 +70,16 @@ def ray_cast(
     query_offsets: Tensor,
     face_offsets: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """By trying all faces of the own mesh: face [N] first hit in [near, far] (-1: a miss), barycentrics [N, 3] (0), distance [N] (inf).
+    """By trying all faces of the own mesh: barycentrics [N, 3] (0), distance [N] (inf), face [N] first hit in [near, far] (-1: a miss).
 
     Gradient: origins, directions and vertices, through all but the face.
     """
     face = first_face(origins.detach(), directions.detach(), near, far, vertices.detach(), faces, query_offsets, face_offsets)
     if faces.shape[0] == 0:
-        return face, torch.zeros_like(origins), origins.new_full(face.shape, torch.inf)
+        return torch.zeros_like(origins), origins.new_full(face.shape, torch.inf), face
     hit = face >= 0
     t, weights = intersect_plane(origins, directions, vertices[faces[face.clamp_min(0)]])
-    return face, torch.where(hit.unsqueeze(-1), weights, 0), torch.where(hit, t, torch.inf)
+    return torch.where(hit.unsqueeze(-1), weights, 0), torch.where(hit, t, torch.inf), face
 
 
 def first_face(
