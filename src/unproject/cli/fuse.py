@@ -50,8 +50,9 @@ class Options:
     """Measurements beyond are not used, scene units."""
     truncation_voxels: float = 5.0
     """How far from a surface distances are kept, in voxels: more bridges noise, less keeps thin things apart."""
-    min_weight: float = 1.0
-    """Parts of the surface that were seen less are left out; a frame that looks straight at a near surface counts 1."""
+    min_weight: float | None = None
+    """Parts of the surface that were seen less are left out; a frame that looks straight at a near surface counts 1. By default 1, or a
+    twentieth of the frames where there are fewer than 20."""
     first: int = 0
     """First frame to use."""
     last: int | None = None
@@ -182,7 +183,7 @@ def _write(options: Options, frames: RgbdFolder, last: FuseStep, told: _Told, se
     volume: TsdfVolume = last.volume
     mesh = volume.mesh(min_weight=options.min_weight)
     if mesh.face_count == 0:
-        raise DataError(f"nothing was seen often enough for a surface; lower --min-weight (it is {options.min_weight:g})")
+        raise DataError(f"nothing was seen often enough for a surface; try --min-weight 0")
     overwrite = options.manners.overwrite or options.resume
     save(mesh, options.output)
     if options.points is not None:

@@ -159,19 +159,23 @@ class TsdfVolume:
 
     # ---- what is fused ----
 
-    def surface(self, *, min_weight: float = 1.0) -> Isosurface:
+    def surface(self, *, min_weight: float | None = None) -> Isosurface:
         """Where the surface crosses edges between samples of at least a weight; flat sample indices."""
         return find_isosurface_of_blocks(self._known(min_weight), self._coordinates[: self.block_count].to(self.device))
 
-    def _known(self, min_weight: float) -> Tensor:
+    def _known(self, min_weight: float | None) -> Tensor:
         count = self.block_count
+        if min_weight is None:
+            min_weight = min(1.0, self.frame_count / 20)
+        min_weight = max(min_weight, 1e-6)
         return torch.where(self._weight[:count] >= min_weight, self._tsdf[:count], torch.nan)
 
-    def mesh(self, *, min_weight: float = 1.0) -> Mesh:
+    def mesh(self, *, min_weight: float | None = None) -> Mesh:
         """The surface as a mesh with vertex colours, by marching cubes.
 
         Args:
-            min_weight: samples that were seen less have no surface. A frame that looks straight at a near surface weighs 1.
+            min_weight: samples that were seen less have no surface. A frame that looks straight at a near surface weighs 1. By default 1,
+                or a twentieth of the frames where there are fewer than 20.
         """
         surface = self.surface(min_weight=min_weight)
         lattice = block_surface_positions(surface, self._coordinates[: self.block_count].to(self.device), dtype=torch.float64)
@@ -179,13 +183,13 @@ class TsdfVolume:
         colors = torch.stack([surface.interpolate(channel.reshape(-1)) for channel in self._color[:, : self.block_count]], dim=1)
         return Mesh(vertices=positions, faces=surface.faces, vertex_colors=(colors / 255).clamp(0, 1))
 
-    def points(self, *, min_weight: float = 1.0) -> PointCloud:
+    def points(self, *, min_weight: float | None = None) -> PointCloud:
         """The surface as coloured points with normals: one for each edge between samples that it crosses."""
 
         mesh = self.mesh(min_weight=min_weight)
         return PointCloud(positions=mesh.vertices, normals=vertex_normals(mesh.vertices, mesh.faces), colors=mesh.vertex_colors)
 
-    def grid(self, *, min_weight: float = 1.0) -> SparseGrid:
+    def grid(self, *, min_weight: float | None = None) -> SparseGrid:
         """The TSDF in [-1, 1] as a value; NaN where it was seen less than the weight."""
         transform = torch.diag(torch.tensor([self.options.voxel] * 3 + [1.0]))
         return make_sparse_grid(self._known(min_weight), self._coordinates[: self.block_count].clone(), world_from_grid=transform)

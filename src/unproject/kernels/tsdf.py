@@ -20,18 +20,24 @@ TILE = 16  # pixels along the sides of a tile of `tile_depth_range`
 
 @kernel
 def slope(depth, row, column, row_step, column_step, jump):
-    """Depth change per pixel along one axis from neighbours on the same surface; NaN without one."""
+    """Depth change per pixel along one axis, from pixels on the same surface; NaN without one.
+
+    Three pixels away on either side, where the surface reaches so far, or else the next ones: noise counts less over a longer way.
+    """
     height, width = depth.shape
     center = depth[row, column]
-    total, count = np.float32(0), np.float32(0)
+    total, length = np.float32(0), np.float32(0)
     for sign in (-1, 1):
         r, c = row + sign * row_step, column + sign * column_step
-        if 0 <= r < height and 0 <= c < width:
-            step = depth[r, c] - center
-            if depth[r, c] > 0 and abs(step) < jump:
-                total += sign * step
-                count += 1
-    return total / count if count > 0 else np.float32(np.nan)
+        if not (0 <= r < height and 0 <= c < width and depth[r, c] > 0 and abs(depth[r, c] - center) < jump):
+            continue
+        step, reach = depth[r, c] - center, np.float32(1)
+        r, c = row + 3 * sign * row_step, column + 3 * sign * column_step
+        if 0 <= r < height and 0 <= c < width and depth[r, c] > 0 and abs(depth[r, c] - center) < jump:
+            step, reach = depth[r, c] - center, np.float32(3)
+        total += sign * step
+        length += reach
+    return total / length if length > 0 else np.float32(np.nan)
 
 
 @kernel

@@ -17,14 +17,16 @@ def _rays(depth: Tensor, k: list[float]) -> tuple[Tensor, Tensor]:
 
 
 def _slope(depth: Tensor, dim: int, jump: Tensor) -> Tensor:
-    """Depth change per pixel from the neighbours on the same surface; NaN without one."""
-    pad = [0, 0, 1, 1] if dim == 0 else [1, 1, 0, 0]
-    padded = torch.nn.functional.pad(depth, pad)
-    count = depth.shape[dim]
-    before, after = padded.narrow(dim, 0, count), padded.narrow(dim, 2, count)
-    steps = torch.stack([depth - before, after - depth])
-    there = torch.stack([before > 0, after > 0]) & (steps.abs() < jump)
-    return torch.where(there, steps, 0).sum(0) / there.sum(0)
+    """Depth change per pixel, from pixels three away on the same surface, or else the next ones; NaN without one."""
+    padded = torch.nn.functional.pad(depth, [0, 0, 3, 3] if dim == 0 else [3, 3, 0, 0])
+    total, length = torch.zeros_like(depth), torch.zeros_like(depth)
+    for sign in (-1, 1):
+        near, far = (padded.narrow(dim, 3 + sign * reach, depth.shape[dim]) for reach in (1, 3))
+        on_near, on_far = ((there > 0) & ((there - depth).abs() < jump) for there in (near, far))
+        reach = torch.where(on_near & on_far, 3.0, 1.0)
+        total += torch.where(on_near, sign * (torch.where(on_far, far, near) - depth), 0)
+        length += torch.where(on_near, reach, 0)
+    return total / torch.where(length > 0, length, torch.nan)
 
 
 def weigh_depth(
