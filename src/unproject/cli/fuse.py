@@ -183,7 +183,7 @@ def _write(options: Options, frames: RgbdFolder, last: FuseStep, told: _Told, se
     volume: TsdfVolume = last.volume
     mesh = volume.mesh(min_weight=options.min_weight)
     if mesh.face_count == 0:
-        raise DataError(f"nothing was seen often enough for a surface; try --min-weight 0")
+        raise DataError("nothing was seen often enough for a surface; try --min-weight 0")
     overwrite = options.manners.overwrite or options.resume
     save(mesh, options.output)
     if options.points is not None:
