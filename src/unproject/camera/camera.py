@@ -359,7 +359,7 @@ def _first_float_tensor(*values: Any) -> Tensor:
 
 def _tensors(intrinsics: Any, pose: Any, distortion: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
     like = _first_float_tensor(intrinsics, pose, distortion)
-    convert = lambda v: None if v is None else torch.as_tensor(v, device=like.device).to(like.dtype)
+    convert = lambda v: None if v is None else torch.as_tensor(v, dtype=like.dtype, device=like.device)
     k = convert(intrinsics)
     assert k is not None
     return k, convert(pose), convert(distortion)

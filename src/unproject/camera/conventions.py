@@ -124,7 +124,7 @@ def camera_from_opencv(
     """
     k = torch.as_tensor(camera_matrix)
     k = check_shape(k if k.is_floating_point() else k.float(), [..., 3, 3], name="camera_matrix", where="camera_from_opencv")
-    convert = lambda v: torch.as_tensor(v, device=k.device).to(k.dtype)
+    convert = lambda v: torch.as_tensor(v, dtype=k.dtype, device=k.device)
     r = torch.eye(3, dtype=k.dtype, device=k.device) if rotation is None else convert(rotation)
     if r.shape[-2:] != (3, 3):
         r = so3_exp(_vector(r))
@@ -186,7 +186,7 @@ def camera_from_opengl(view: Any, projection: Any, *, image_size: tuple[int, int
     """
     p = torch.as_tensor(projection)
     p = check_shape(p if p.is_floating_point() else p.float(), [..., 4, 4], name="projection", where="camera_from_opengl")
-    v = torch.as_tensor(view, device=p.device).to(p.dtype)
+    v = torch.as_tensor(view, dtype=p.dtype, device=p.device)
     check_rigid(v.detach(), name="view", where="camera_from_opengl")
     last = p[..., 3, :].reshape(-1, 4)[0].tolist()
     if last not in ([0.0, 0.0, -1.0, 0.0], [0.0, 0.0, 0.0, 1.0]):
@@ -296,7 +296,7 @@ def camera_from_pytorch3d(
     """
     r = torch.as_tensor(R)
     r = check_shape(r if r.is_floating_point() else r.float(), [..., 3, 3], name="R", where="camera_from_pytorch3d")
-    convert = lambda v: torch.as_tensor(v, device=r.device).to(r.dtype)
+    convert = lambda v: torch.as_tensor(v, dtype=r.dtype, device=r.device)
     axes = r.new_tensor([-1.0, -1.0, 1.0])
     pose = affine_matrix(axes[:, None] * r.mT, axes * convert(T))
     focal, principal = (_pair(convert(v)) for v in (focal_length, principal_point))

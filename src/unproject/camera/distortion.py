@@ -6,8 +6,10 @@ the leading dimensions [...].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from ..lie.series import stumpff
 from ..reference.series import arctan_ratio
 
 _NEWTON_STEPS = 30
+_SOLVED = 1e-4  # a step below it says that Newton's method has arrived; larger where there is no solution
 
 
 def distort_points(points: Tensor, coefficients: Tensor) -> Tensor:
@@ -63,8 +66,11 @@ def undistort_points(points: Tensor, coefficients: Tensor) -> Tensor:
         solution = _newton(points, coefficients)
     if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
         # From an exact solution, each Newton step gets twice as many derivatives right: 1 after the first, 3 after the second.
+        with torch.no_grad():
+            step = _newton_step(solution, points, coefficients)
+            solved = step.abs().amax(-1, keepdim=True) < _SOLVED
         for _ in range(2):
-            solution = solution - _newton_step(solution, points, coefficients)
+            solution = solution - torch.where(solved, _newton_step(solution, points, coefficients), 0.0)
     return solution
 
 
@@ -79,30 +85,20 @@ def distortion_radius(coefficients: Tensor) -> Tensor:
     Only ideal points within it have a meaningful image. Not differentiable.
     """
     _check_coefficients(coefficients, (4, 5, 8, 12), "distortion_radius")
-    c = coefficients.detach().double()
-    c = torch.nn.functional.pad(c, (0, max(0, 8 - c.shape[-1])))
-    one = torch.ones_like(c[..., 0])
-    numerator = torch.stack([one, c[..., 0], c[..., 1], c[..., 4]], -1)
-    denominator = torch.stack([one, c[..., 5], c[..., 6], c[..., 7]], -1)
-    # With s = r^2, the derivative of r N(s)/D(s) vanishes where N D + 2 s (N' D - N D') does, or the model has a pole where D does.
-    slope = _product(numerator, denominator)
-    slope[..., 1:] += 2 * (_product(_derivative(numerator), denominator) - _product(numerator, _derivative(denominator)))
-    return torch.minimum(_smallest_root(slope), _smallest_root(denominator)).sqrt().to(coefficients.dtype)
+    return _by_lens(coefficients, _radius_of_lens)
 
 
 def fisheye_angle(coefficients: Tensor) -> Tensor:
     """The angle [...] off the axis, at most pi, up to which a fisheye model grows. Only directions within it have a meaningful image."""
     _check_coefficients(coefficients, (4,), "fisheye_angle")
-    c = coefficients.detach().double()
-    slope = torch.cat([torch.ones_like(c[..., :1]), c * c.new_tensor([3.0, 5.0, 7.0, 9.0])], -1)
-    return _smallest_root(slope).sqrt().clamp(max=torch.pi).to(coefficients.dtype)
+    return _by_lens(coefficients, _angle_of_lens)
 
 
 def distort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
     """Where a fisheye lens images points, by their angle to the axis; up to 180 degrees, the point straight behind excepted.
 
     Args:
-        points: [..., N, 3] in camera coordinates (only directions matter).
+        points: [..., N, 3] in camera coordinates (only directions matter; the camera's centre counts as straight ahead).
         coefficients: [..., 4] k1 k2 k3 k4 of theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8).
 
     Returns:
@@ -115,8 +111,9 @@ def distort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
     """
     check_shape(points, [..., "N", 3], name="points", where="distort_fisheye")
     _check_coefficients(coefficients, (4,), "distort_fisheye")
-    length = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=torch.finfo(points.dtype).tiny)
-    direction = points / length
+    nowhere = torch.linalg.vector_norm(points.detach(), dim=-1, keepdim=True) == 0
+    points = torch.where(nowhere, points.new_tensor([0.0, 0.0, 1.0]), points)
+    direction = points / torch.linalg.vector_norm(points, dim=-1, keepdim=True)
     # tan(theta / 2) by either of two formulas, each without cancellation on its side.
     front = 1 + direction[..., 2:].clamp(min=0)
     squared_sine = direction[..., :2].square().sum(-1, keepdim=True)
@@ -150,8 +147,9 @@ def undistort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
         angle = _newton_fisheye(squared.sqrt(), coefficients)
         s = angle.square()
     if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
+        solved = _fisheye_step(s, squared, coefficients).detach().abs() < _SOLVED
         for _ in range(2):
-            s = s - _fisheye_step(s, squared, coefficients)
+            s = s - torch.where(solved, _fisheye_step(s, squared, coefficients), 0.0)
     cosine, sine_ratio = stumpff(s, 0, 2)
     return torch.cat([points * (sine_ratio / _fisheye_factor(s, coefficients)), cosine], -1)
 
@@ -259,29 +257,34 @@ def _newton_fisheye(distorted: Tensor, coefficients: Tensor) -> Tensor:
     return theta
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Product of polynomials [..., m] and [..., n], lowest power first."""
-    result = a.new_zeros(*torch.broadcast_shapes(a.shape[:-1], b.shape[:-1]), a.shape[-1] + b.shape[-1] - 1)
-    for i in range(a.shape[-1]):
-        result[..., i : i + b.shape[-1]] += a[..., i : i + 1] * b
-    return result
+def _by_lens(coefficients: Tensor, limit: Callable[[np.ndarray], float]) -> Tensor:
+    """A limit [...] of each lens [..., C]; lenses that occur again and again are solved once."""
+    rows = coefficients.detach().double().cpu().reshape(-1, coefficients.shape[-1]).numpy()
+    lenses, which = np.unique(rows, axis=0, return_inverse=True) if len(rows) > 1 else (rows, np.zeros(len(rows), int))
+    limits = np.array([limit(lens) for lens in lenses])[which.reshape(-1)] if len(rows) else np.zeros(0)
+    return torch.from_numpy(limits).to(coefficients).reshape(coefficients.shape[:-1])
 
 
-def _derivative(a: Tensor) -> Tensor:
-    return a[..., 1:] * torch.arange(1, a.shape[-1], dtype=a.dtype, device=a.device)
+def _radius_of_lens(c: np.ndarray) -> float:
+    numerator = np.array([1, c[0], c[1], c[4] if len(c) > 4 else 0])
+    denominator = np.array([1, *c[5:8]]) if len(c) >= 8 else np.ones(1)
+    powers = np.arange(4)
+    # With s = r^2, the derivative of r N(s)/D(s) vanishes where N D + 2 s (N' D - N D') does; the model has a pole where D does.
+    slope = np.convolve(numerator * (1 + 2 * powers), denominator) - np.convolve(numerator, denominator * 2 * powers[: len(denominator)])
+    return math.sqrt(min(_smallest_root(slope), _smallest_root(denominator)))
 
 
-def _smallest_root(a: Tensor) -> Tensor:
-    """Smallest positive root [...] of a polynomial [..., n + 1] with constant 1, infinity if there is none."""
-    # With t = 1/s the polynomial is monic: the largest positive eigenvalue of its companion matrix.
-    n = a.shape[-1] - 1
-    companion = torch.diag(a.new_ones(n - 1), -1).expand(*a.shape[:-1], n, n).clone()
-    companion[..., 0, :] = -a[..., 1:]
-    eigenvalues = torch.linalg.eigvals(companion)
-    scale = eigenvalues.abs().amax(-1, keepdim=True)
-    positive = (eigenvalues.imag.abs() <= 1e-7 * scale) & (eigenvalues.real > 1e-9)
-    largest = torch.where(positive, eigenvalues.real, 0.0).amax(-1)
-    return 1 / largest
+def _angle_of_lens(c: np.ndarray) -> float:
+    return min(math.pi, math.sqrt(_smallest_root(np.array([1, *(c * (3, 5, 7, 9))]))))
+
+
+def _smallest_root(polynomial: np.ndarray) -> float:
+    """Smallest positive root of a polynomial with constant 1 (lowest power first), infinity if there is none."""
+    if not np.isfinite(polynomial).all() or (polynomial >= 0).all():
+        return math.inf
+    roots = np.roots(polynomial[::-1])
+    positive = roots.real[(np.abs(roots.imag) <= 1e-7 * np.abs(roots)) & (roots.real > 0)]
+    return float(positive.min(initial=math.inf))
 
 
 def _check_coefficients(coefficients: Tensor, counts: tuple[int, ...], where: str) -> None:

@@ -13,7 +13,8 @@ The four spaces (docs/conventions.md):
 
 Depth is carried, so that all conversions invert. A perspective image of a point on the camera plane z = 0 does not exist: within
 near / 1000 of that plane, points are projected as if they lay that far from it, which keeps values and gradients finite. Points behind
-the camera have mirrored images, told by z < 0.
+the camera have mirrored images, told by z < 0. Beyond the radius where a lens distortion folds back (or 100, 89.4 degrees off the axis),
+where its model means nothing, it goes on linearly, so that nothing from outside is imaged into the picture; `has_image` tells such points.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from torch import Tensor
 from ..errors import ArgumentError, check_shape
 from .camera import Camera
 from .distortion import distort_fisheye, distort_points, distortion_radius, fisheye_angle, undistort_fisheye, undistort_points
+
+_WIDEST = 100.0
 
 
 def world_to_camera(camera: Camera, points: Tensor) -> Tensor:
@@ -50,7 +53,7 @@ def camera_to_screen(camera: Camera, points: Tensor) -> Tensor:
     elif camera.projection == "perspective":
         xy = xy / _divisor(z, camera.near)
         if camera.distortion is not None:
-            xy = distort_points(xy, camera.distortion.to(points.dtype))
+            xy = _through_lens(xy, camera.distortion.to(points.dtype))
     uv = xy @ k[..., :2, :2].mT + k[..., None, :2, 2]
     return torch.cat([uv, z.expand(*uv.shape[:-1], 1)], -1)
 
@@ -95,7 +98,15 @@ def ndc_to_camera(camera: Camera, points: Tensor) -> Tensor:
 
 def world_to_screen(camera: Camera, points: Tensor) -> Tensor:
     """Project: world coordinates [..., N, 3] to (u, v, depth). Broadcast rule: see the module."""
-    return camera_to_screen(camera, world_to_camera(camera, points))
+    if camera.projection != "perspective" or camera.distortion is not None:
+        return camera_to_screen(camera, world_to_camera(camera, points))
+    check_shape(points, [..., "N", 3], name="points", where="world_to_screen")
+    k = camera.intrinsics.to(points.dtype)
+    scale = torch.nn.functional.pad(k[..., :2, :2], (0, 1, 0, 1)) + torch.diag(k.new_tensor([0.0, 0.0, 1.0]))
+    m = scale @ camera.camera_from_world[..., :3, :].to(points.dtype)  # one product instead of two for every point
+    moved = points @ m[..., :3].mT + m[..., None, :, 3]
+    z = moved[..., 2:]
+    return torch.cat([moved[..., :2] / _divisor(z, camera.near) + k[..., None, :2, 2], z], -1)
 
 
 def screen_to_world(camera: Camera, points: Tensor) -> Tensor:
@@ -245,6 +256,14 @@ def _divisor(z: Tensor, near: float) -> Tensor:
     """Depth, kept at least near / 1000 from zero."""
     floor = 1e-3 * near
     return torch.where(z.abs() < floor, torch.where(z < 0, -floor, floor).to(z.dtype), z)
+
+
+def _through_lens(xy: Tensor, coefficients: Tensor) -> Tensor:
+    """Lens distortion of normalized points [..., N, 2], linear beyond the radius where it is one to one."""
+    limit = distortion_radius(coefficients).clamp(max=_WIDEST)[..., None, None]
+    radius = torch.linalg.vector_norm(xy, dim=-1, keepdim=True)
+    beyond = torch.where(radius > limit, radius / limit, 1.0)
+    return distort_points(xy / beyond, coefficients) * beyond
 
 
 def _coefficients(camera: Camera, like: Tensor, count: int) -> Tensor:
