@@ -37,7 +37,6 @@ from .step import FitStep
 
 _COARSEST_EDGE = 0.16
 _UNTANGLE_ROUNDS = 30
-_RESIDUAL = 1.0  # root mean square distance of the points to the surface, in units of their noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +149,15 @@ def deform_mesh(
 
 
 def _prepare(positions: Tensor) -> _Scan:
-    """Measure a scan: scatter about local planes (root mean square, median over places) and distance between neighbours."""
+    """Measure a scan: scatter about local planes (trimmed root mean square) and distance between neighbours."""
     index = build_index(positions)
     probes = positions[:: max(1, positions.shape[0] // 20_000)]
     count = min(24, positions.shape[0])
     neighbors = knn(probes, index, count)
-    flat = local_pca(positions, neighbors).eigenvalues[:, 0] * (count / max(count - 3, 1))
+    plane = local_pca(positions, neighbors)
+    scatter = ((probes - plane.mean) * plane.axes[:, 0]).sum(1).square() * (count / (count - 1))
     spacing = float(neighbors.squared_distance[:, min(6, count - 1)].clamp_min(0).sqrt().median()) / math.sqrt(2)
-    return _Scan(positions=positions, index=index, noise=float(flat.clamp_min(0).median().sqrt()), spacing=max(spacing, 1e-4))
+    return _Scan(positions=positions, index=index, noise=math.sqrt(_trimmed_mean(scatter)), spacing=max(spacing, 1e-4))
 
 
 def _edge_lengths(scan: _Scan, options: DeformOptions) -> list[float]:
@@ -192,7 +192,8 @@ def _refined(shape: _Shape, edge_length: float | None) -> _Shape:
         return replace(shape, rest=shape.vertices.clone())
     vertices, _ = untangle(shape.vertices, shape.faces)
     mesh = remesh_isotropic(Mesh(vertices=vertices, faces=shape.faces), edge_length)
-    return replace(shape, vertices=mesh.vertices, faces=mesh.faces, rest=mesh.vertices.clone())
+    finer = (_mean_edge(shape.vertices, shape.faces) / _mean_edge(mesh.vertices, mesh.faces)) ** 4  # keeps the thin-plate energy
+    return _Shape(vertices=mesh.vertices, faces=mesh.faces, rest=mesh.vertices.clone(), weight=(2 * finer * shape.weight).clamp(1e-2, 1e3))
 
 
 def _make_level(shape: _Shape, number: int, edge_length: float, *, keep_details: bool) -> _Level:
@@ -219,7 +220,7 @@ def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, 
         "surface to points": level.penalty(back.squared_distance).mean(),
         "Laplacian": stiffness * _bending(vertices, level),
         "normals": options.normals * level.edge_length**2 * normal_consistency_loss(vertices, topology),
-        "edges": options.edges * edge_length_loss(vertices, topology, target=_mean_edge(shape.vertices, topology)),
+        "edges": options.edges * edge_length_loss(vertices, topology, target=_mean_edge(shape.vertices, faces)),
     }
     (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), vertices)
     count = topology.vertex_count
@@ -230,13 +231,18 @@ def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, 
     move = -solve(gradient)
     moved = shape.vertices + move * min(1.0, 4 * level.edge_length / max(float(move.norm(dim=1).max()), 1e-30))
     weight = shape.weight * _correction(there.squared_distance.detach(), scan.noise)
-    return replace(shape, vertices=moved, weight=weight.clamp(1e-3, 1e4)), {name: float(value.detach()) for name, value in terms.items()}
+    return replace(shape, vertices=moved, weight=weight.clamp(1e-2, 1e4)), {name: float(value.detach()) for name, value in terms.items()}
 
 
 def _correction(squared_distance: Tensor, noise: float) -> float:
     """Factor on the smoothness weight, so that the points come to lie about as far from the surface as they scatter."""
-    residual = float(squared_distance.clamp(max=(4 * noise) ** 2).mean())
-    return min(max((_RESIDUAL * noise) ** 2 / max(residual, 1e-14), 0.6), 1.6)
+    return min(max((noise**2 / max(_trimmed_mean(squared_distance), 1e-14)) ** 4, 0.4), 2.5)
+
+
+def _trimmed_mean(values: Tensor) -> float:
+    """Mean without the largest fifth: outliers, corners, and parts that the surface has not reached."""
+    kept = values.sort().values[: max(1, int(0.8 * len(values)))]
+    return float(kept.double().mean())
 
 
 def _slope(penalty: Penalty, squared_distance: Tensor) -> Tensor:
@@ -257,9 +263,9 @@ def _bending(vertices: Tensor, level: _Level) -> Tensor:
     return (laplacian - level.rest_laplacian).square().sum(1).mean()
 
 
-def _mean_edge(vertices: Tensor, topology: Topology) -> float:
-    i, j = topology.edges.T
-    return float((vertices[i] - vertices[j]).norm(dim=1).mean())
+def _mean_edge(vertices: Tensor, faces: Tensor) -> float:
+    corners = vertices[faces]
+    return float((corners - corners.roll(1, dims=1)).norm(dim=2).mean())
 
 
 def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
