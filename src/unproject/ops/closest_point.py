@@ -74,7 +74,7 @@ def closest_face_backward(
     arrays = (points.numpy(), vertices.numpy(), faces.numpy(), face.numpy(), weights.numpy(), *pulls, points_grad.numpy())
     accumulators = slots.numpy()
     for_each_slice(lambda slot, begin, end: closest_backward_range(begin, end, *arrays, accumulators[slot]), count, slices=slices)
-    return points_grad, slots.sum(0)
+    return points_grad, (slots[0] if slices == 1 else slots.sum(0))
 
 
 @closest_face_backward.register_fake

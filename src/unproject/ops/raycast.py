@@ -77,7 +77,7 @@ def first_hit_backward(
     arrays = (directions.numpy(), vertices.numpy(), faces.numpy(), *found, *pulls, origins_grad.numpy(), directions_grad.numpy())
     accumulators = slots.numpy()
     for_each_slice(lambda slot, begin, end: ray_backward_range(begin, end, *arrays, accumulators[slot]), count, slices=slices)
-    return origins_grad, directions_grad, slots.sum(0)
+    return origins_grad, directions_grad, (slots[0] if slices == 1 else slots.sum(0))
 
 
 @first_hit_backward.register_fake
