@@ -126,6 +126,9 @@ from .losses.smoothness import normal_consistency_loss as normal_consistency_los
 from .render.rasterize import Fragments as Fragments
 from .render.rasterize import peel as peel
 from .render.rasterize import rasterize as rasterize
+from .render.soft import SoftImage as SoftImage
+from .render.soft import over as over
+from .render.soft import soft_rasterize as soft_rasterize
 from .render.soft import soft_silhouette as soft_silhouette
 from .geometry.winding import WindingTree as WindingTree
 from .geometry.winding import point_winding_tree as point_winding_tree
@@ -137,3 +140,9 @@ from .losses.point_mesh import point_to_mesh_distance as point_to_mesh_distance
 from .geometry.remesh import remesh_batch as remesh_batch
 from .geometry.remesh import remesh_isotropic as remesh_isotropic
 from .geometry.intersect import self_intersections as self_intersections
+from .camera.transform import rays_through as rays_through
+from .camera.undistortion import undistort_image as undistort_image
+from .io.cameras import CameraFrame as CameraFrame
+from .io.cameras import load_camera as load_camera
+from .io.cameras import load_frames as load_frames
+from .io.cameras import save_camera as save_camera
