@@ -14,7 +14,7 @@ from .lane_math import exp, total
 from .rasterize import pixel_range
 from .simd import WIDTH, bits, load, maximum, minimum, multiply_add, select, splat, store
 
-FLAT = 1e-12  # an area below this share of its two terms is rounding
+FLAT = 1e-12  # an area (square pixels) below this, or below this share of its two terms, is none
 
 
 @kernel(inline="llvm")
@@ -33,7 +33,7 @@ def face_constants(real, flat, i, j, k):
     bounds = min(ax, min(bx, cx)), max(ax, max(bx, cx)), min(ay, min(by, cy)), max(ay, max(by, cy))
     ax, ay, bx, by, cx, cy = ax - ox, ay - oy, bx - ox, by - oy, cx - ox, cy - oy
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    least = FLAT * (abs((bx - ax) * (cy - ay)) + abs((by - ay) * (cx - ax)))
+    least = FLAT * (abs((bx - ax) * (cy - ay)) + abs((by - ay) * (cx - ax)) + 1.0)
     sign = 1.0 if area > least else (-1.0 if area < -least else 0.0)
     ab = edge_constants(real, ax, ay, bx, by, sign)
     bc = edge_constants(real, bx, by, cx, cy, sign)
@@ -92,13 +92,8 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
     pitch = (width + WIDTH - 1) // WIDTH * WIDTH
     buffer = np.empty(band * pitch, transmittance.dtype)
     centers = load((np.arange(WIDTH) + 0.5).astype(transmittance.dtype), 0)
-    zero, one, least, scale, reach = (
-        splat(real(0)),
-        splat(real(1)),
-        splat(real(smallest)),
-        splat(real(sharpness)),
-        splat(real(radius * radius)),
-    )
+    zero, one, least, floor = splat(real(0)), splat(real(1)), splat(real(smallest)), splat(real(smallest * 1e-6))
+    scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     listed = len(offsets) > 0
     for b in range(begin, end):
         image = b // bands
@@ -126,7 +121,7 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
                     px = splat(real(x - ox)) + centers
                     _, _, d, _, _, _, _, _, _, inside = to_face(px, py, edges, turn, zero, one)
                     q = one / (one + exp(select(inside, d, zero - d) * scale))
-                    store(buffer, row + x, select(inside | (d < reach), left * q, left))
+                    store(buffer, row + x, maximum(floor, select(inside | (d < reach), left * q, left)))
         for y in range(row_begin, row_end):
             row = (y - row_begin) * pitch
             for x in range(width):
@@ -173,7 +168,7 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
                     px = splat(real(x - ox)) + centers
                     rx, ry, d, u, v, w, _, _, _, inside = to_face(px, py, edges, turn, zero, one)
                     coverage = one / (one + exp(select(inside, zero - d, d) * scale))
-                    g = select(inside | (d < reach), g * coverage, zero)
+                    g = select(inside | (d < reach), g, zero) * coverage  # in this order: subnormal products are slow
                     g = select(inside, g, zero - g)
                     gx, gy = g * rx, g * ry
                     ax, ay = multiply_add(u, gx, ax), multiply_add(u, gy, ay)

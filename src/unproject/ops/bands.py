@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,22 +55,32 @@ class Bands:
         """Call `kernel(begin, end, *args)` over all bands."""
         parallel_for(kernel, self.count, *args, slices=self.slices)
 
-    def gradient(self, draw: Callable[[int, int, np.ndarray], None]) -> Tensor:
-        """Gradient of `points` from `draw(begin, end, accumulator)` over all bands, which adds gradients of pixel and depth [N, 3].
+    def accumulate(self, draw: Callable[..., None], *arrays: tuple[Sequence[int], bool]) -> list[np.ndarray]:
+        """Sums from `draw(begin, end, *accumulators)` over all bands, which adds to float64 arrays.
 
-        The sum does not depend on the number of threads, unless that decides whether faces are listed by bands.
+        The sums do not depend on the order of threads: slices that may add to the same place have accumulators of their own.
+
+        Args:
+            arrays: for each, its shape and whether images have rows of their own in it.
         """
+        listed = len(self.offsets) > 0  # else a band is a whole image
+        elements = max((math.prod(shape) for shape, _ in arrays), default=1)
+        slices = min(_SLOTS, self.count, 40_000_000 // max(elements, 1)) if listed else self.slices
+        slots = [max(1, slices) if listed or not own else 1 for _, own in arrays]
+        totals = [np.zeros((n, *shape)) for n, (shape, _) in zip(slots, arrays)]
+
+        def run(slot: int, begin: int, end: int) -> None:
+            draw(begin, end, *(total[slot if len(total) > 1 else 0] for total in totals))
+
+        for_each_slice(run, self.count, slices=max(1, slices))
+        return [total.sum(0) if len(total) > 1 else total[0] for total in totals]
+
+    def unflatten(self, of_flat: np.ndarray) -> Tensor:
+        """From the gradient of pixel and depth [N, 3] to that of `points`."""
         from ..kernels.soft import unflatten_range
 
-        shared = len(self.offsets) == 0  # then slices draw whole images, with own points
-        slots = 1 if shared else max(1, min(_SLOTS, self.count, 40_000_000 // max(self.points.numel(), 1)))
-        total = np.zeros((slots, *self.points.shape))
-        slices = self.slices if shared else slots
-        for_each_slice(lambda s, begin, end: draw(begin, end, total[0 if shared else s]), self.count, slices=slices)
-        summed = total.sum(0) if slots > 1 else total[0]
         result = torch.empty_like(self.points)
-        corner = self.scene[0]
-        parallel_for(unflatten_range, len(summed), corner, self.near, self.orthographic, summed, result.numpy(), grain=20_000)
+        parallel_for(unflatten_range, len(of_flat), self.scene[0], self.near, self.orthographic, of_flat, result.numpy(), grain=20_000)
         return result
 
 

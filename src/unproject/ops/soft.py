@@ -8,8 +8,8 @@ from torch import Tensor
 from .bands import far_nearness, plan_bands
 from .examples import example
 
-_LANES = 8
-_SMALLEST = {torch.float32: 1e-8, torch.float64: 1e-20}  # transmittance that no longer counts
+LANES = 8
+SMALLEST = {torch.float32: 1e-8, torch.float64: 1e-20}  # transmittance that no longer counts
 
 
 @torch.library.custom_op("unproject::soft_silhouette", mutates_args=(), device_types="cpu")
@@ -28,7 +28,7 @@ def soft_silhouette(
     transmittance = points.new_empty((images.shape[0], height, width))
     view = {"size": (height, width), "planes": (near, far), "orthographic": orthographic, "cull": cull, "radius": radius}
     bands = plan_bands(points, faces, images, **view)
-    look = (far_nearness(far, orthographic), cull, float(radius), _SMALLEST[points.dtype], 1.0 / sigma)
+    look = (far_nearness(far, orthographic), cull, float(radius), SMALLEST[points.dtype], 1.0 / sigma)
     bands.draw(silhouette_bands, *bands.lists, look, transmittance.numpy())
     return transmittance
 
@@ -42,14 +42,14 @@ def soft_silhouette_backward(
     from ..kernels.soft import silhouette_gradient
 
     count, height, width = transmittance.shape
-    smallest = _SMALLEST[points.dtype]
-    flow = points.new_zeros((count, height, -(-width // _LANES) * _LANES))
+    smallest = SMALLEST[points.dtype]
+    flow = points.new_zeros((count, height, -(-width // LANES) * LANES))
     flow[..., :width] = torch.where(transmittance > smallest, grad * transmittance, 0)
     view = {"size": (height, width), "planes": (near, far), "orthographic": orthographic, "cull": cull, "radius": radius}
     bands = plan_bands(points, faces, images, **view)
     look = (far_nearness(far, orthographic), cull, float(radius), smallest, 1.0 / sigma)
     args = (*bands.lists, look, flow.view(-1).numpy(), (height, width, flow.shape[2]))
-    return bands.gradient(lambda begin, end, total: silhouette_gradient(begin, end, *args, total))
+    return bands.unflatten(*bands.accumulate(lambda begin, end, total: silhouette_gradient(begin, end, *args, total), (points.shape, True)))
 
 
 @soft_silhouette.register_fake

@@ -1,4 +1,4 @@
-"""Soft silhouettes in plain torch: every face at every pixel."""
+"""Soft silhouettes and soft blending in plain torch: every face at every pixel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 _PAIRS = 1 << 19  # pixel-face pairs held at once
-_FLAT = 1e-12  # an area below this share of its two terms is rounding
+_FLAT = 1e-12  # an area (square pixels) below this, or below this share of its two terms, is none
+NOTHING = -1e30  # logarithm of a weight of 0
 
 
 def soft_silhouette(
@@ -50,7 +51,7 @@ def area(corners: Tensor) -> Tensor:
     """Twice the signed area [T] of triangles [T, 3, 2], 0 where it is rounding."""
     u, v = (corners.double()[:, k] - corners.double()[:, 0] for k in (1, 2))
     plus, minus = u[:, 0] * v[:, 1], u[:, 1] * v[:, 0]
-    return torch.where((plus - minus).abs() > _FLAT * (plus.abs() + minus.abs()), plus - minus, 0)
+    return torch.where((plus - minus).abs() > _FLAT * (plus.abs() + minus.abs() + 1), plus - minus, 0)
 
 
 def uncovered(pixels: Tensor, corners: Tensor, sigma: float, radius: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +63,48 @@ def uncovered(pixels: Tensor, corners: Tensor, sigma: float, radius: float) -> t
     nearest = squared.detach().argmin(-1, keepdim=True)
     squared = squared.gather(-1, nearest)[..., 0]
     side = (run[..., 0] * offset[..., 1] - run[..., 1] * offset[..., 0]).detach()
-    turn = area(corners.detach()).sign()
+    turn = area(corners.detach()).sign().to(corners.dtype)
     inside = (side * turn[:, None] >= 0).all(-1) & (turn != 0)
     counts = inside | (squared.detach() < radius * radius)
     logit = torch.where(inside, squared, -squared) / sigma
     return torch.where(counts, torch.sigmoid(-logit), 1), logit, counts
+
+
+def soft_blend(
+    points: Tensor, faces: Tensor, images: Tensor, attributes: Tensor, attribute_bases: Tensor, exponents: Tensor, height: int, width: int,
+    near: float, far: float, orthographic: bool, cull: bool, sigma: float, radius: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Blended attributes, depth, transmittance and weight; arguments and results as ops.soft_blend.soft_blend. Differentiable."""
+    pixels = pixel_centers(height, width, points)
+    results = []
+    for image, more, (offset, slope) in zip(images.tolist(), attribute_bases.tolist(), exponents.tolist()):
+        corners, rows = drawn_corners(points, faces, image, near, far, orthographic, cull)
+        values, depths = attributes[rows - image[2] + more], points[rows, 2]
+        step = max(1, _PAIRS // max(1, corners.shape[0]))
+        parts = []
+        for part in pixels.split(step):
+            left, logit, counts = uncovered(part, corners, sigma, radius)
+            weights = clamped_weights(part, corners, depths, orthographic)
+            z = (weights * depths).sum(-1)
+            power = torch.where(counts, torch.nn.functional.logsigmoid(logit) + offset - slope * z, -torch.inf)
+            weight = torch.cat([power, power.new_full((len(part), 1), NOTHING)], 1).logsumexp(1)
+            share = torch.where(counts, (power - weight[:, None]).exp(), 0)
+            value = torch.einsum("pt,ptk,tkc->pc", share, weights, values)
+            parts.append((value, (share * z).sum(-1), left.prod(-1), weight))
+        results.append([torch.cat(each).unflatten(0, (height, width)) for each in zip(*parts)])
+    if not results:
+        empty = points.new_zeros((0, height, width))
+        return points.new_zeros((0, height, width, attributes.shape[1])), empty, empty.clone(), empty.clone()
+    blended, depth, transmittance, weight = (torch.stack(each) for each in zip(*results))
+    return blended, depth, transmittance, weight
+
+
+def clamped_weights(pixels: Tensor, corners: Tensor, depths: Tensor, orthographic: bool) -> Tensor:
+    """Perspective-correct barycentrics [P, T, 3] of pixels, clamped to the face; 1/3 each for faces without area."""
+    turn = area(corners.detach()).sign().to(corners.dtype)
+    following, last = corners.roll(-1, 1), corners.roll(-2, 1)
+    u, v = following - pixels[:, None, None], last - pixels[:, None, None]
+    weights = ((u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]) * turn[:, None]).clamp_min(0)
+    weights = weights if orthographic else weights / depths
+    weights = torch.where((turn != 0)[:, None], weights, 1)
+    return weights / weights.sum(-1, keepdim=True)

@@ -30,6 +30,7 @@ class Projection(TensorStruct):
         faces: [F, 3].
         images: [B, 3] first face, number of faces, and what to add to a vertex index for its row of `points`.
         shape: the batch shape [...] of the images, () for one image without a batch dimension.
+        vertex_count: vertices of an image, before clipping; of all meshes, if they are packed.
         orthographic: which of the two it is.
     """
 
@@ -37,6 +38,7 @@ class Projection(TensorStruct):
     faces: Tensor
     images: Tensor
     shape: tuple[int, ...]
+    vertex_count: int
     orthographic: bool
 
 
@@ -65,7 +67,8 @@ def project(
         check_shape(vertices, [..., "V", 3], name="vertices", where=where, finite=True)
         check_camera(camera, where=where)
         raise ArgumentError(f"{where}: projected vertices overflow {describe(points)}: move the scene near the origin")
-    return Projection(points=points, faces=faces, images=images, shape=shape, orthographic=camera.projection == "orthographic")
+    orthographic = camera.projection == "orthographic"
+    return Projection(points=points, faces=faces, images=images, shape=shape, vertex_count=vertices.shape[-2], orthographic=orthographic)
 
 
 def image_from_world(camera: Camera, dtype: torch.dtype, *, where: str) -> Tensor:
@@ -101,6 +104,49 @@ def clip(scene: Projection, near: float) -> tuple[Projection, Clipped | None]:
     counts = torch.bincount(image_of_face[clipped.parent], minlength=len(rows)).cpu()
     images = torch.stack([counts.cumsum(0) - counts, counts, torch.zeros_like(counts)], 1)
     return dataclasses.replace(scene, points=clipped.points, faces=clipped.triangles, images=images), clipped
+
+
+def view_of(camera: Camera, scene: Projection, cull: bool) -> tuple[int, int, float, float, bool, bool]:
+    """What operators want to know of the camera: height, width, near, far, orthographic, cull."""
+    return camera.height, camera.width, float(camera.near), float(camera.far), scene.orthographic, cull
+
+
+def vertex_rows(scene: Projection, values: Tensor, *, name: str, where: str) -> tuple[Tensor, Tensor]:
+    """Values of vertices as rows [R, C], and what to add to a vertex index for its row in each image [B].
+
+    Args:
+        values: [V, C], the same in all images (packed, in a packed batch), or [..., V, C], broadcast with the images.
+    """
+    check_shape(values, [..., scene.vertex_count, "C"], name=name, where=where)
+    count = scene.images.shape[0]
+    if values.dim() == 2:
+        return values.contiguous(), torch.zeros(count, dtype=torch.int64)
+    try:
+        each = values.expand(*scene.shape, *values.shape[-2:])
+    except RuntimeError:
+        raise ArgumentError(f"{where}: `{name}` {list(values.shape)} does not broadcast with images {list(scene.shape)}") from None
+    return each.reshape(-1, values.shape[-1]).contiguous(), torch.arange(count) * scene.vertex_count
+
+
+def clip_rows(rows: Tensor, bases: Tensor, scene: Projection, clipped: Clipped | None) -> tuple[Tensor, Tensor]:
+    """What `vertex_rows` gave, for a scene that `clip` has changed since."""
+    if clipped is None:
+        return rows, bases
+    given = clipped.points.shape[0] - clipped.front.shape[0]
+    each = rows if rows.shape[0] == given else rows[torch.arange(given, device=rows.device) % scene.vertex_count]
+    return clipped.extend(each), torch.zeros_like(bases)
+
+
+def depth_ranges(scene: Projection, near: float) -> Tensor:
+    """Least and greatest depth [B, 2] float64 of the vertices of each image, in front of the near plane. Before clipping; no gradient."""
+    z = scene.points.detach()[:, 2].double().clamp_min(near)
+    if scene.vertex_count == 0 or scene.images.shape[0] == 0:
+        return z.new_tensor([[near, near + 1]]).expand(scene.images.shape[0], 2)
+    if scene.images.shape[0] * scene.vertex_count == z.shape[0]:
+        each = z.view(-1, scene.vertex_count)
+        return torch.stack([each.amin(1), each.amax(1)], 1)
+    used = [z[scene.faces[first : first + count] + base].flatten() for first, count, base in scene.images.tolist()]
+    return torch.stack([torch.stack([x.min(), x.max()]) if len(x) else z.new_tensor([near, near + 1]) for x in used])
 
 
 def _check_mesh(vertices: Tensor, faces: Tensor, where: str) -> Tensor:

@@ -13,7 +13,7 @@ from ..camera.camera import Camera
 from ..ops import rasterize as ops
 from ..reference import rasterize as reference
 from ..struct import TensorStruct
-from .project import Projection, project
+from .project import Projection, project, view_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def rasterize(
 
 def rasterize_projection(scene: Projection, camera: Camera, *, cull_backfaces: bool = False) -> Fragments:
     """`rasterize` for a scene that is projected already."""
-    view = _view(scene, camera, cull_backfaces)
+    view = (scene.points, scene.faces, scene.images, *view_of(camera, scene, cull_backfaces))
     run = ops.rasterize if scene.points.device.type == "cpu" else reference.rasterize
     return _fragments(scene, *run(*view))
 
@@ -97,7 +97,7 @@ def peel(
     Source: Everitt 2001, Interactive order-independent transparency.
     """
     scene = project(vertices, faces, camera, vertex_offsets=vertex_offsets, face_offsets=face_offsets, where="peel")
-    view = _view(scene, camera, cull_backfaces)
+    view = (scene.points, scene.faces, scene.images, *view_of(camera, scene, cull_backfaces))
     run: Any = ops.rasterize_behind if scene.points.device.type == "cpu" else reference.rasterize_behind
     face = scene.points.new_empty((0, 0, 0), dtype=torch.int64)
     nearness = scene.points.new_empty((0, 0, 0), dtype=torch.float64)
@@ -106,11 +106,6 @@ def peel(
         if not bool((face >= 0).any()):
             return
         yield _fragments(scene, barycentrics, depth, face)
-
-
-def _view(scene: Projection, camera: Camera, cull: bool) -> tuple[Any, ...]:
-    size = (camera.height, camera.width)
-    return scene.points, scene.faces, scene.images, *size, float(camera.near), float(camera.far), scene.orthographic, cull
 
 
 def _fragments(scene: Projection, barycentrics: Tensor, depth: Tensor, face: Tensor) -> Fragments:

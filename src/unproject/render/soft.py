@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..camera.camera import Camera
 from ..errors import ArgumentError
 from ..ops import soft as ops
+from ..ops import soft_blend as blend_ops
 from ..reference import soft as reference
-from .project import clip, project
+from ..struct import TensorStruct
+from .project import clip, clip_rows, depth_ranges, project, vertex_rows, view_of
+
+CUTOFF = 1e-4  # coverage outside a face below which it is taken as 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftImage(TensorStruct):
+    """Softly blended attributes of a mesh. Leading dimensions are those of the images (render/project.py).
+
+    Attributes:
+        values: [..., H, W, C] mean attributes of the faces near the pixel, the nearest ones foremost; 0 where no face is near.
+        depth: [..., H, W] mean camera z, with the same weights.
+        alpha: [..., H, W] how much of the pixel is covered, as `soft_silhouette`.
+    """
+
+    values: Tensor
+    depth: Tensor
+    alpha: Tensor
 
 
 def soft_silhouette(
@@ -19,7 +40,6 @@ def soft_silhouette(
     camera: Camera,
     *,
     sigma: float = 1e-4,
-    cutoff: float = 1e-4,
     cull_backfaces: bool = False,
     vertex_offsets: Tensor | None = None,
     face_offsets: Tensor | None = None,
@@ -27,40 +47,95 @@ def soft_silhouette(
     """How much of each pixel the meshes cover, in [0, 1], with every edge blurred: 1 - prod over faces of (1 - coverage).
 
     The coverage of a face is sigmoid(+-d^2 / sigma), with d the distance on the image from the pixel's centre to the outline of the face,
-    + inside. All faces count, however many overlap; memory is that of the image.
+    + inside. All faces count, however many overlap; memory is that of the image. Coverage below 1e-4 outside a face is taken as 0.
 
     Args:
         vertices, faces, camera, vertex_offsets, face_offsets: as `rasterize`. Faces are cut at the near plane.
-        sigma: blur, in squares of half the shorter image side (so it does not depend on the resolution); the blurred edge is about
-            4 sqrt(sigma) wide: 1e-4 at 256 pixels about 5 pixels.
-        cutoff: coverage outside a face below which it is taken as 0.
+        sigma: blur, in squares of half the shorter image side (so it does not depend on the resolution). A blurred edge is about
+            4 sqrt(sigma) wide: for 1e-4, 2 % of the image.
         cull_backfaces: leave out faces that are clockwise in the image.
 
     Returns:
         [..., H, W].
 
     Raises:
-        ArgumentError: as `rasterize`; `sigma` or `cutoff` out of range.
+        ArgumentError: as `rasterize`; `sigma` not positive.
 
-    Gradient: vertices and camera, exact (up to the cutoff). Finite for every finite input.
+    Gradient: vertices and camera. Finite for every finite input.
 
     Source: Liu et al. 2019, Soft Rasterizer, eq. 1 and 4.
     """
     where = "soft_silhouette"
-    variance, radius = blur_in_pixels(camera, sigma, cutoff, where)
     scene = project(vertices, faces, camera, vertex_offsets=vertex_offsets, face_offsets=face_offsets, where=where)
     scene, _ = clip(scene, camera.near)
     run = ops.soft_silhouette if scene.points.device.type == "cpu" else reference.soft_silhouette
-    view = (camera.height, camera.width, float(camera.near), float(camera.far), scene.orthographic, cull_backfaces)
-    transmittance = run(scene.points, scene.faces, scene.images, *view, variance, radius)
+    view = (*view_of(camera, scene, cull_backfaces), *blur_in_pixels(camera, sigma, where))
+    transmittance = run(scene.points, scene.faces, scene.images, *view)
     return 1 - transmittance.view(*scene.shape, camera.height, camera.width)
 
 
-def blur_in_pixels(camera: Camera, sigma: float, cutoff: float, where: str) -> tuple[float, float]:
-    """Sigma in square pixels, and the distance in pixels at which coverage has fallen to `cutoff`."""
+def soft_rasterize(
+    vertices: Tensor,
+    faces: Tensor,
+    attributes: Tensor,
+    camera: Camera,
+    *,
+    sigma: float = 1e-4,
+    gamma: float = 1e-4,
+    depth_range: tuple[float, float] | None = None,
+    cull_backfaces: bool = False,
+    vertex_offsets: Tensor | None = None,
+    face_offsets: Tensor | None = None,
+) -> SoftImage:
+    """Blend the vertex attributes of all faces near a pixel, so that also hidden faces and faces beside the pixel get a gradient.
+
+    The weight of a face is coverage x exp(nearness / gamma), normalized over all faces at the pixel; coverage as in `soft_silhouette`,
+    nearness linear in depth from 1 at the near end of `depth_range` to 0 at its far end. Attributes and depth of a face are those
+    of its perspective-correct barycentrics at the pixel, clamped to the face.
+
+    The background is not among the faces here: the paper's background weight makes a pixel's colour that of the foreground wherever
+    a face is near at all. Lay the image over a background with `over(image.values, image.alpha, background)`.
+
+    Args:
+        vertices, faces, camera, vertex_offsets, face_offsets: as `rasterize`. Faces are cut at the near plane.
+        attributes: [V, C], or [..., V, C] with leading dimensions that broadcast with the images; colours, normals, positions.
+        sigma: blur across the image, as in `soft_silhouette`.
+        gamma: blur in depth, as a share of the depth range: of two faces that lie this far apart, the hidden one counts 1 / e.
+        depth_range: (near, far) in scene units; by default that of each image's vertices.
+        cull_backfaces: leave out faces that are clockwise in the image.
+
+    Raises:
+        ArgumentError: as `rasterize`; `sigma` or `gamma` not positive; `attributes` of another shape.
+
+    Gradient: vertices, attributes and camera. Finite for every finite input. The default depth range is held fixed.
+
+    Source: Liu et al. 2019, Soft Rasterizer, eq. 1 to 3.
+    """
+    where = "soft_rasterize"
+    if not (gamma > 0 and math.isfinite(gamma)):
+        raise ArgumentError(f"{where}: `gamma` must be positive, got {gamma!r}")
+    scene = project(vertices, faces, camera, vertex_offsets=vertex_offsets, face_offsets=face_offsets, where=where)
+    rows, bases = vertex_rows(scene, attributes.to(vertices.dtype), name="attributes", where=where)
+    near_far = depth_ranges(scene, camera.near) if depth_range is None else torch.tensor([depth_range] * len(bases), dtype=torch.float64)
+    slope = 1 / (gamma * (near_far[:, 1] - near_far[:, 0]).clamp_min(1e-6 * near_far[:, 1].abs() + 1e-30))
+    exponents = torch.stack([slope * near_far[:, 1], slope], 1)
+    scene, clipped = clip(scene, camera.near)
+    rows, bases = clip_rows(rows, bases, scene, clipped)
+    run = blend_ops.soft_blend if scene.points.device.type == "cpu" else reference.soft_blend
+    view = (*view_of(camera, scene, cull_backfaces), *blur_in_pixels(camera, sigma, where))
+    values, depth, transmittance, _ = run(scene.points, scene.faces, scene.images, rows, bases, exponents, *view)
+    lead = (*scene.shape, camera.height, camera.width)
+    return SoftImage(values=values.view(*lead, rows.shape[1]), depth=depth.view(lead), alpha=1 - transmittance.view(lead))
+
+
+def over(values: Tensor, alpha: Tensor, background: Tensor | float) -> Tensor:
+    """Lay an image [..., C] with coverage `alpha` [...] over a background that broadcasts with it. Not premultiplied."""
+    return values * alpha[..., None] + (1 - alpha)[..., None] * background
+
+
+def blur_in_pixels(camera: Camera, sigma: float, where: str) -> tuple[float, float]:
+    """Sigma in square pixels, and the distance in pixels at which coverage has fallen to the cutoff."""
     if not (sigma > 0 and math.isfinite(sigma)):
         raise ArgumentError(f"{where}: `sigma` must be positive, got {sigma!r}")
-    if not 0 < cutoff < 0.5:
-        raise ArgumentError(f"{where}: `cutoff` must lie between 0 and 0.5, got {cutoff!r}")
     variance = sigma * (min(camera.height, camera.width) / 2) ** 2
-    return variance, math.sqrt(variance * math.log(1 / cutoff - 1))
+    return variance, math.sqrt(variance * math.log(1 / CUTOFF - 1))
