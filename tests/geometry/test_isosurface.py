@@ -96,6 +96,7 @@ def test_kernels_equal_reference(dtype: torch.dtype, hidden: bool) -> None:
     cells = torch.randint(0, 50, (40, 8)).sort(1).values
     cases = [
         (ops.isosurface_dense, reference.isosurface_dense, (values, 0.2)),
+        (ops.crossed_cells_dense, reference.crossed_cells_dense, (values, 0.2)),
         (ops.isosurface_blocks, reference.isosurface_blocks, (blocks, neighbors, -0.1)),
     ]
     for operator, twin, arguments in cases:
@@ -174,7 +175,9 @@ def test_errors() -> None:
         find_isosurface_of_blocks(torch.zeros(2, 8, 8, 8), torch.zeros(2, 3, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("operator", [ops.isosurface_dense, ops.isosurface_cells, ops.isosurface_blocks], ids=lambda o: o._name)
+@pytest.mark.parametrize(
+    "operator", [ops.crossed_cells_dense, ops.isosurface_dense, ops.isosurface_cells, ops.isosurface_blocks], ids=lambda o: o._name
+)
 def test_opcheck(operator: object) -> None:
     from unproject.ops.examples import all_examples
 

@@ -77,7 +77,7 @@ def find_isosurface(values: Float[Tensor, "X Y Z"], *, iso: float = 0.0) -> Isos
     edges, faces = isosurface_dense(grid.detach(), float(iso))
     if not bool(torch.isfinite(values.detach().sum())):
         edges, faces = _drop_unused(edges, faces)
-    return Isosurface(edges=edges, weight=_crossing_weight(grid.reshape(-1), edges, iso), faces=faces)
+    return Isosurface(edges=edges, weight=crossing_weight(grid.reshape(-1), edges, iso), faces=faces)
 
 
 def find_isosurface_of_cells(values: Float[Tensor, "P"], cells: Int[Tensor, "C 8"], *, iso: float = 0.0) -> Isosurface:
@@ -102,7 +102,7 @@ def find_isosurface_of_cells(values: Float[Tensor, "P"], cells: Int[Tensor, "C 8
     check_shape(cells, ["C", 8], name="cells", where="find_isosurface_of_cells", integer=True)
     check_indices(cells, values.shape[0], name="cells", where="find_isosurface_of_cells")
     edges, faces = isosurface_cells(values.detach().contiguous(), cells.to(torch.int64).contiguous(), float(iso))
-    return Isosurface(edges=edges, weight=_crossing_weight(values, edges, iso), faces=faces)
+    return Isosurface(edges=edges, weight=crossing_weight(values, edges, iso), faces=faces)
 
 
 def marching_cubes_cells(
@@ -134,7 +134,7 @@ def find_isosurface_of_blocks(values: Float[Tensor, "B 8 8 8"], coordinates: Int
     check_shape(coordinates, [values.shape[0], 3], name="coordinates", where="find_isosurface_of_blocks", integer=True)
     neighbors = block_neighbors(coordinates)
     edges, faces = isosurface_blocks(values.detach().contiguous(), neighbors, float(iso))
-    return Isosurface(edges=edges, weight=_crossing_weight(values.reshape(-1), edges, iso), faces=faces)
+    return Isosurface(edges=edges, weight=crossing_weight(values.reshape(-1), edges, iso), faces=faces)
 
 
 def block_surface_positions(
@@ -184,7 +184,7 @@ def apply_affine(transform: Float[Tensor, "4 4"] | None, points: Float[Tensor, "
     return points @ transform[:3, :3].mT + transform[:3, 3]
 
 
-def _crossing_weight(values: Tensor, edges: Tensor, iso: float) -> Tensor:
+def crossing_weight(values: Tensor, edges: Tensor, iso: float) -> Tensor:
     """Where the linear interpolant along each edge equals iso. The margin moves the value, not its gradient."""
     first, second = values[edges[:, 0]], values[edges[:, 1]]
     difference = second - first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -54,18 +55,41 @@ def cube_tables() -> CubeTables:
     offset, triangles = [0], []
     for case in range(256):
         first_entry[case] = len(offset) - 1
-        unclear = [face for face in FACES if _crossings(face, case) == 4]
-        for k, face in enumerate(unclear):
+        for k, face in enumerate(_unclear(case)):
             inside = [c for c in face if case >> c & 1]
             ambiguous[case, k] = inside + [c for c in face if not case >> c & 1]
-        for decisions in range(1 << len(unclear)):
-            joined = {face: bool(decisions >> k & 1) for k, face in enumerate(unclear)}
-            for loop in _loops(case, joined):
+        for loops in _entries(case):
+            for loop in loops:
                 triangles += _triangulate(loop)
             offset.append(len(triangles))
     return CubeTables(
         first_entry, ambiguous, np.array(offset, np.int32), np.array(triangles, np.int8).reshape(-1, 3), np.array(EDGES, np.int8)
     )
+
+
+@lru_cache(maxsize=1)
+def cube_loops() -> np.ndarray:
+    """[entries, 12] int8: which of a cell's contours each of its edges lies on, -1 for an edge that is not crossed."""
+    rows = []
+    for case in range(256):
+        for loops in _entries(case):
+            row = np.full(12, -1, np.int8)
+            for number, loop in enumerate(loops):
+                row[loop] = number
+            rows.append(row)
+    return np.stack(rows)
+
+
+def _unclear(case: int) -> list[tuple[int, ...]]:
+    """The cube faces whose corners alternate."""
+    return [face for face in FACES if _crossings(face, case) == 4]
+
+
+def _entries(case: int) -> Iterator[list[list[int]]]:
+    """The contours of a case for every combination of face decisions."""
+    unclear = _unclear(case)
+    for decisions in range(1 << len(unclear)):
+        yield _loops(case, {face: bool(decisions >> k & 1) for k, face in enumerate(unclear)})
 
 
 def _crossings(face: tuple[int, ...], case: int) -> int:

@@ -170,6 +170,35 @@ def dense_emit_range(begin, end, values, iso, first_entry, ambiguous, offset, ta
                     face += 1
 
 
+@kernel
+def dense_cells_range(begin, end, values, iso, first_entry, ambiguous, start, points, entries, write):
+    """The cells of each layer that the surface passes through: first how many (in `start`), then their low points and table entries."""
+    size_x, size_y, size_z = values.shape
+    corner = np.empty(8, values.dtype)
+    column = np.empty(size_z, np.uint8)
+    lower, upper = np.empty(size_y * size_z, np.uint8), np.empty(size_y * size_z, np.uint8)
+    for x in range(begin, min(end, size_x - 1)):
+        classify_plane(values[x].reshape(-1), iso, lower)
+        classify_plane(values[x + 1].reshape(-1), iso, upper)
+        number = start[x] if write else 0
+        for y in range(size_y - 1):
+            if not row_columns(lower, upper, y, size_y, size_z, column):
+                continue
+            for z in range(size_z - 1):
+                first, second = column[z], column[z + 1]
+                if (first == second and (first == 0 or first == 15)) or (first | second) >= BAD:
+                    continue
+                if write:
+                    case = np.int64(first) | np.int64(second) << 4
+                    if ambiguous[case, 0, 0] >= 0:
+                        load_corners(values, x, y, z, corner)
+                    points[number] = (x * size_y + y) * size_z + z
+                    entries[number] = cell_entry(case, corner, iso, first_entry, ambiguous)
+                number += 1
+        if not write:
+            start[x] = number
+
+
 # ---- lists of cells --------------------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ def isosurface_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     if min(values.shape) < 2:
         return values.new_empty((0, 2), dtype=torch.int64), values.new_empty((0, 3), dtype=torch.int64)
     vertex_count, face_count = np.zeros(layers, np.int64), np.zeros(layers, np.int64)
-    slices = min(layers, max(16, layers // 16)) if values.numel() > 20_000 and torch.get_num_threads() > 1 else max(1, layers // 16)
+    slices = _layer_slices(values)
     parallel_for(mc.dense_count_range, layers, grid, iso, first_entry, ambiguous, offset, vertex_count, face_count, slices=slices)
     vertex_start, face_start = _starts(vertex_count), _starts(face_count)
     edges = torch.empty((int(vertex_start[-1]), 2), dtype=torch.int64)
@@ -29,6 +29,29 @@ def isosurface_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     out = (vertex_start, face_start, edges.numpy(), faces.numpy())
     parallel_for(mc.dense_emit_range, layers, grid, iso, first_entry, ambiguous, offset, tables, corners, *out, slices=slices)
     return edges, faces
+
+
+def _layer_slices(values: Tensor) -> int:
+    layers = values.shape[0]
+    return min(layers, max(16, layers // 16)) if values.numel() > 20_000 and torch.get_num_threads() > 1 else max(1, layers // 16)
+
+
+@torch.library.custom_op("unproject::crossed_cells_dense", mutates_args=(), device_types="cpu")
+def crossed_cells_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    """The cells of a grid [X, Y, Z] that the surface passes through: flat index of the low point [C], table entry [C]."""
+    from ..kernels.cube_tables import cube_tables
+    from ..kernels.marching_cubes import dense_cells_range
+
+    tables, grid, layers = cube_tables(), values.numpy(), values.shape[0]
+    shared = (grid, iso, tables.first_entry, tables.ambiguous)
+    count, nothing = np.zeros(layers, np.int64), np.empty(0, np.int64)
+    if min(values.shape) > 1:
+        parallel_for(dense_cells_range, layers, *shared, count, nothing, nothing, False, slices=_layer_slices(values))
+    start = _starts(count)
+    points, entries = torch.empty(int(start[-1]), dtype=torch.int64), torch.empty(int(start[-1]), dtype=torch.int64)
+    if len(points) > 0:
+        parallel_for(dense_cells_range, layers, *shared, start, points.numpy(), entries.numpy(), True, slices=_layer_slices(values))
+    return points, entries
 
 
 @torch.library.custom_op("unproject::isosurface_cells", mutates_args=(), device_types="cpu")
@@ -91,6 +114,19 @@ isosurface_cells.register_fake(_fake)
 isosurface_blocks.register_fake(_fake)
 
 
+@crossed_cells_dense.register_fake
+def _(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    count = torch.library.get_ctx().new_dynamic_size()
+    return values.new_empty(count, dtype=torch.int64), values.new_empty(count, dtype=torch.int64)
+
+
+@crossed_cells_dense.register_kernel(["cuda", "mps", "xpu"])
+def _(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    from ..reference import isosurface
+
+    return isosurface.crossed_cells_dense(values, iso)
+
+
 @isosurface_dense.register_kernel(["cuda", "mps", "xpu"])
 def _(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     from ..reference import isosurface
@@ -112,6 +148,7 @@ def _(values: Tensor, neighbors: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     return isosurface.isosurface_blocks(values, neighbors, iso)
 
 
+@example(crossed_cells_dense)
 @example(isosurface_dense)
 def _(dtype: torch.dtype) -> tuple[Tensor, float]:
     return torch.linspace(-1, 1, 4 * 5 * 6, dtype=dtype).sin().reshape(4, 5, 6), 0.1

@@ -15,17 +15,23 @@ def _tables(device: torch.device) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(table).to(device, torch.int64) for table in cube_tables())
 
 
-def isosurface_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor, Tensor]:
-    """Crossed edges [V, 2] and triangles [F, 3] for values [P] at the corners `cells` [C, 8] of cells of one lattice."""
-    first_entry, ambiguous, offset, triangles, edge_corners = _tables(values.device)
+def crossed_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    """The cells [C', 8] with finite corners that the surface passes through, and their table entries [C']."""
+    first_entry, ambiguous, *_ = _tables(values.device)
     corner = values.double()[cells] - iso
     case = ((corner < 0).long() << torch.arange(8, device=values.device)).sum(1)
     active = torch.isfinite(corner).all(1) & (case > 0) & (case < 255)
     cells, corner, case = cells[active], corner[active], case[active]
-    sides = ambiguous[case]  # [C, 6, 4]
+    sides = ambiguous[case]  # [C', 6, 4]
     a = torch.gather(corner, 1, sides.clamp_min(0).flatten(1)).reshape(-1, 6, 4)
     joined = (a[..., 0] * a[..., 1] > a[..., 2] * a[..., 3]) & (sides[..., 0] >= 0)
-    entry = first_entry[case] + (joined.long() << torch.arange(6, device=values.device)).sum(1)
+    return cells, first_entry[case] + (joined.long() << torch.arange(6, device=values.device)).sum(1)
+
+
+def isosurface_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    """Crossed edges [V, 2] and triangles [F, 3] for values [P] at the corners `cells` [C, 8] of cells of one lattice."""
+    _, _, offset, triangles, edge_corners = _tables(values.device)
+    cells, entry = crossed_cells(values, cells, iso)
     count = offset[entry + 1] - offset[entry]
     cell = torch.repeat_interleave(torch.arange(len(cells), device=values.device), count)
     rank = torch.arange(len(cell), device=values.device) - (count.cumsum(0) - count)[cell]
@@ -37,15 +43,27 @@ def isosurface_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor,
     return edges, faces
 
 
+def crossed_cells_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
+    """The crossed cells of a grid [X, Y, Z]: flat index of the low point, table entry."""
+    cells, entry = crossed_cells(values.reshape(-1), mixed_cells(values, iso), iso)
+    return cells[:, 0], entry
+
+
 def isosurface_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
-    """The same for a grid [X, Y, Z], layer by layer, so that memory stays that of one layer and the surface."""
+    """The same for a grid [X, Y, Z]."""
+    return isosurface_cells(values.reshape(-1), mixed_cells(values, iso), iso)
+
+
+def mixed_cells(values: Tensor, iso: float) -> Tensor:
+    """Corner indices [C, 8] of a grid's cells with corners on both sides, layer by layer: memory is that of one layer and the surface."""
     ids = torch.arange(values.numel(), device=values.device).reshape(values.shape)
     found = [values.new_empty((0, 8), dtype=torch.int64)]
     for x in range(values.shape[0] - 1):
-        corners = torch.stack([_shifted(ids[x : x + 2], c) for c in range(8)], dim=-1).reshape(-1, 8)
-        inside = values.reshape(-1)[corners] < iso
-        found.append(corners[inside.any(1) & ~inside.all(1)])
-    return isosurface_cells(values.reshape(-1), torch.cat(found), iso)
+        inside = values[x : x + 2] < iso
+        sides = torch.stack([_shifted(inside, c) for c in range(8)])
+        mixed = sides.any(0) & ~sides.all(0)
+        found.append(torch.stack([_shifted(ids[x : x + 2], c)[mixed] for c in range(8)], dim=-1))
+    return torch.cat(found)
 
 
 def _shifted(grid: Tensor, corner: int) -> Tensor:
