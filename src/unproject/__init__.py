@@ -146,3 +146,5 @@ from .io.cameras import CameraFrame as CameraFrame
 from .io.cameras import load_camera as load_camera
 from .io.cameras import load_frames as load_frames
 from .io.cameras import save_camera as save_camera
+from .geometry.decimate import decimate as decimate
+from .geometry.decimate import decimate_batch as decimate_batch

@@ -16,6 +16,7 @@ from .topology import Topology, edge_face_counts, halfedge_origins, halfedge_twi
 
 FEATURE, LOCKED = 1, 2  # marks of half-edges
 CURVE, FIXED = 1, 2  # kinds of vertices
+SURFACE_ARRAYS = ("corners", "twins", "marks", "kinds", "names", "positions", "sizes")  # as the operators take and give them
 _CORNER_TURN_DEG = 50.0  # a boundary or feature curve that turns by more has a corner there, which stays
 
 
@@ -46,7 +47,7 @@ class HalfedgeSurface(TensorStruct):
 
     @property
     def arrays(self) -> tuple[Tensor, ...]:
-        """What the operators take, in their order."""
+        """What SURFACE_ARRAYS names."""
         return self.corners, self.twins, self.marks, self.kinds, self.names, self.positions, self.sizes
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
-from ..ops.remesh import move_upright, remesh_round
+from ..ops.remesh import coarsen_edges, move_upright, refine_edges
 from .batch import MeshBatch, batch_meshes, split_meshes
 from .bvh import build_bvh
-from .halfedge_surface import CURVE, HalfedgeSurface, close_surface, curve_segments, open_surface
+from .halfedge_surface import CURVE, SURFACE_ARRAYS, HalfedgeSurface, close_surface, curve_segments, open_surface
 from .mesh import Mesh
 from .normals import face_areas, face_normals
 from .query import closest_point
@@ -59,8 +59,8 @@ def remesh_isotropic(
         return transfer_attributes(mesh, mesh.vertices[:0], mesh.faces[:0])
     projector = _Projector(surface)
     for _ in range(iterations):
-        *arrays, wanted, normals = remesh_round(*surface.arrays)
-        surface = dataclasses.replace(surface, **dict(zip(_ARRAYS, arrays)))
+        *arrays, wanted, normals = coarsen_edges(*refine_edges(*surface.arrays))
+        surface = dataclasses.replace(surface, **dict(zip(SURFACE_ARRAYS, arrays)))
         surface = _moved(surface, projector(surface, wanted, normals))
     vertices, faces = close_surface(surface, mesh)
     return transfer_attributes(mesh, vertices, faces)
@@ -70,9 +70,6 @@ def remesh_batch(batch: MeshBatch, target_length: float, *, iterations: int = 5,
     """`remesh_isotropic` of every mesh of a batch."""
     options = {"iterations": iterations, "feature_angle_deg": feature_angle_deg}
     return batch_meshes([remesh_isotropic(mesh, target_length, **options) for mesh in split_meshes(batch)])
-
-
-_ARRAYS = ("corners", "twins", "marks", "kinds", "names", "positions", "sizes")
 
 
 class _Projector:

@@ -2,6 +2,9 @@
 
 Half-edge h = 3 f + i runs from corner i to corner i + 1 of face f. Every vertex has one fan of faces; a boundary vertex's `outgoing`
 half-edge is the boundary one, from which the whole fan is reached counter-clockwise.
+
+Inner functions take the arrays that they read, outer ones the whole surface: Numba counts a reference for every `m.name` that it meets,
+which in a loop costs many times the work.
 """
 
 from __future__ import annotations
@@ -59,80 +62,76 @@ def label_fans(corners, twins, labels):
 @kernel
 def connect(m):
     """Fill `outgoing` and `valences` from corners and twins."""
-    m.outgoing[: m.counts[0]] = -1
+    corners, twins, outgoing, valences = m.corners, m.twins, m.outgoing, m.valences
+    outgoing[: m.counts[0]] = -1
     for h in range(3 * m.counts[1]):
-        v = m.corners[h]
-        if m.outgoing[v] < 0 or m.twins[h] < 0:
-            m.outgoing[v] = h
+        v = corners[h]
+        if outgoing[v] < 0 or twins[h] < 0:
+            outgoing[v] = h
     for v in range(m.counts[0]):
-        m.valences[v] = 0
-        h = m.outgoing[v]
+        valences[v] = 0
+        h = outgoing[v]
         while h >= 0:
-            m.valences[v] += 1
-            before = prev_of(h)
-            h = m.twins[before]
+            valences[v] += 1
+            h = twins[prev_of(h)]
             if h < 0:
-                m.valences[v] += 1
-            if h == m.outgoing[v]:
+                valences[v] += 1
+            if h == outgoing[v]:
                 break
 
 
 @kernel
-def is_boundary(m, v):
-    return m.twins[m.outgoing[v]] < 0
+def is_boundary(twins, outgoing, v):
+    return twins[outgoing[v]] < 0
 
 
 @kernel
-def settle_outgoing(m, v, h):
+def settle_outgoing(twins, outgoing, v, h):
     """Let v's half-edge be h, turned clockwise to the boundary if there is one."""
     start = h
-    while m.twins[h] >= 0:
-        h = next_of(m.twins[h])
+    while twins[h] >= 0:
+        h = next_of(twins[h])
         if h == start:
             break
-    m.outgoing[v] = h
+    outgoing[v] = h
 
 
 @kernel
-def has_edge(m, a, b):
+def has_edge(corners, twins, outgoing, a, b):
     """Whether an edge joins a and b."""
-    start = m.outgoing[a]
+    start = outgoing[a]
     h = start
     while True:
-        if m.corners[next_of(h)] == b:
+        if corners[next_of(h)] == b:
             return True
         before = prev_of(h)
-        h = m.twins[before]
+        h = twins[before]
         if h < 0:
-            return m.corners[before] == b
+            return corners[before] == b
         if h == start:
             return False
 
 
 @kernel
-def edge_length(m, h):
-    a, b = m.corners[h], m.corners[next_of(h)]
-    x, y, z = (
-        m.positions[a, 0] - m.positions[b, 0],
-        m.positions[a, 1] - m.positions[b, 1],
-        m.positions[a, 2] - m.positions[b, 2],
-    )
+def edge_length(corners, positions, h):
+    a, b = corners[h], corners[next_of(h)]
+    x, y, z = positions[a, 0] - positions[b, 0], positions[a, 1] - positions[b, 1], positions[a, 2] - positions[b, 2]
     return np.sqrt(x * x + y * y + z * z)
 
 
 @kernel
-def _corner_position(m, c, v, x, y, z):
-    if c == v:
-        return x, y, z
-    return m.positions[c, 0], m.positions[c, 1], m.positions[c, 2]
-
-
-@kernel
-def face_normal(m, f, v, x, y, z):
+def face_normal(corners, positions, f, v, x, y, z):
     """Cross product of face f with vertex v (NOBODY for none) moved to (x, y, z), and the sum of its squared edges."""
-    ax, ay, az = _corner_position(m, m.corners[3 * f], v, x, y, z)
-    bx, by, bz = _corner_position(m, m.corners[3 * f + 1], v, x, y, z)
-    cx, cy, cz = _corner_position(m, m.corners[3 * f + 2], v, x, y, z)
+    a, b, c = corners[3 * f], corners[3 * f + 1], corners[3 * f + 2]
+    ax, ay, az = positions[a, 0], positions[a, 1], positions[a, 2]
+    bx, by, bz = positions[b, 0], positions[b, 1], positions[b, 2]
+    cx, cy, cz = positions[c, 0], positions[c, 1], positions[c, 2]
+    if a == v:
+        ax, ay, az = x, y, z
+    if b == v:
+        bx, by, bz = x, y, z
+    if c == v:
+        cx, cy, cz = x, y, z
     ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
     wx, wy, wz = vx - ux, vy - uy, vz - uz
     squares = ux * ux + uy * uy + uz * uz + vx * vx + vy * vy + vz * vz + wx * wx + wy * wy + wz * wz
@@ -140,13 +139,13 @@ def face_normal(m, f, v, x, y, z):
 
 
 @kernel
-def stays_upright(m, f, v, x, y, z, least_cosine, least_quality):
+def stays_upright(corners, positions, f, v, x, y, z, least_cosine, least_quality):
     """Whether face f keeps its side when v moves to (x, y, z), and does not become a needle worse than it was.
 
     Quality is 1 for an equilateral triangle and 0 for one without area. A face without area has no side to keep.
     """
-    ox, oy, oz, old_squares = face_normal(m, f, NOBODY, 0.0, 0.0, 0.0)
-    nx, ny, nz, new_squares = face_normal(m, f, v, x, y, z)
+    ox, oy, oz, old_squares = face_normal(corners, positions, f, NOBODY, 0.0, 0.0, 0.0)
+    nx, ny, nz, new_squares = face_normal(corners, positions, f, v, x, y, z)
     old, new = np.sqrt(ox * ox + oy * oy + oz * oz), np.sqrt(nx * nx + ny * ny + nz * nz)
     scale = 2 * np.sqrt(3.0)
     old_quality = scale * old / old_squares if old_squares > 0 else 0.0
@@ -159,172 +158,177 @@ def stays_upright(m, f, v, x, y, z, least_cosine, least_quality):
 
 
 @kernel
-def link(m, h, t):
-    m.twins[h] = t
+def link(twins, h, t):
+    twins[h] = t
     if t >= 0:
-        m.twins[t] = h
+        twins[t] = h
 
 
 @kernel
 def split_edge(m, h):
     """Cut the edge of h in its middle; returns the new vertex. The caller has made room for a vertex and two faces."""
-    t = m.twins[h]
-    h1 = next_of(h)
-    a, b = m.corners[h], m.corners[h1]
-    new = m.counts[0]
-    m.counts[0] += 1
+    corners, twins, outgoing, positions, counts = m.corners, m.twins, m.outgoing, m.positions, m.counts
+    valences, marks = m.valences, m.marks
+    t, h1 = twins[h], next_of(h)
+    a, b = corners[h], corners[h1]
+    new = counts[0]
+    counts[0] += 1
     for i in range(3):
-        m.positions[new, i] = 0.5 * (m.positions[a, i] + m.positions[b, i])
+        positions[new, i] = 0.5 * (positions[a, i] + positions[b, i])
     m.sizes[new] = 0.5 * (m.sizes[a] + m.sizes[b])
     m.names[new] = -1
-    m.kinds[new] = CURVE if t < 0 or m.marks[h] != FREE else SMOOTH
-    first = _halve_face(m, h, new)
-    m.outgoing[new] = first
-    if m.outgoing[b] == h1:
-        m.outgoing[b] = first + 1
+    m.kinds[new] = CURVE if t < 0 or marks[h] != FREE else SMOOTH
+    first = _halve_face(corners, twins, marks, valences, counts, h, new)
+    outgoing[new] = first
+    if outgoing[b] == h1:
+        outgoing[b] = first + 1
     if t < 0:
-        m.twins[first] = -1
-        m.valences[new] = 3
+        twins[first] = -1
+        valences[new] = 3
         return new
     t1 = next_of(t)
-    second = _halve_face(m, t, new)
-    if m.outgoing[a] == t1:
-        m.outgoing[a] = second + 1
-    link(m, h, second)
-    link(m, t, first)
-    m.valences[new] = 4
+    second = _halve_face(corners, twins, marks, valences, counts, t, new)
+    if outgoing[a] == t1:
+        outgoing[a] = second + 1
+    link(twins, h, second)
+    link(twins, t, first)
+    valences[new] = 4
     return new
 
 
 @kernel
-def _halve_face(m, h, new):
+def _halve_face(corners, twins, marks, valences, counts, h, new):
     """Face (a, b, c) of h = ab becomes (a, new, c), and a new face (new, b, c) is returned by its first half-edge."""
     h1, h2 = next_of(h), prev_of(h)
-    b, c = m.corners[h1], m.corners[h2]
-    first = 3 * m.counts[1]
-    m.counts[1] += 1
-    m.counts[2] += 1
-    m.corners[first], m.corners[first + 1], m.corners[first + 2] = new, b, c
-    m.corners[h1] = new
-    m.marks[first], m.marks[first + 1], m.marks[first + 2] = m.marks[h], m.marks[h1], FREE
-    m.marks[h1] = FREE
-    link(m, first + 1, m.twins[h1])
-    link(m, first + 2, h1)
-    m.valences[c] += 1
+    b, c = corners[h1], corners[h2]
+    first = 3 * counts[1]
+    counts[1] += 1
+    counts[2] += 1
+    corners[first], corners[first + 1], corners[first + 2] = new, b, c
+    corners[h1] = new
+    marks[first], marks[first + 1], marks[first + 2] = marks[h], marks[h1], FREE
+    marks[h1] = FREE
+    link(twins, first + 1, twins[h1])
+    link(twins, first + 2, h1)
+    valences[c] += 1
     return first
 
 
 @kernel
 def can_flip(m, h):
     """Whether the edge may be turned: inside, unmarked, and its other diagonal not yet an edge."""
-    t = m.twins[h]
+    corners, twins = m.corners, m.twins
+    t = twins[h]
     if t < 0 or m.marks[h] != FREE:
         return False
-    c, d = m.corners[prev_of(h)], m.corners[prev_of(t)]
-    return c != d and not has_edge(m, c, d)
+    c, d = corners[prev_of(h)], corners[prev_of(t)]
+    return c != d and not has_edge(corners, twins, m.outgoing, c, d)
 
 
 @kernel
 def flip_edge(m, h):
     """Turn the edge of h inside its two faces."""
-    t = m.twins[h]
+    corners, twins, marks, outgoing, valences = m.corners, m.twins, m.marks, m.outgoing, m.valences
+    t = twins[h]
     h1, h2, t1, t2 = next_of(h), prev_of(h), next_of(t), prev_of(t)
-    a, b, c, d = m.corners[h], m.corners[t], m.corners[h2], m.corners[t2]
-    across_h1, across_t1 = m.twins[h1], m.twins[t1]
-    mark_h1, mark_t1 = m.marks[h1], m.marks[t1]
-    m.corners[h1], m.corners[t1] = d, c
-    link(m, h, across_t1)
-    link(m, t, across_h1)
-    link(m, h1, t1)
-    m.marks[h], m.marks[t], m.marks[h1], m.marks[t1] = mark_t1, mark_h1, FREE, FREE
-    if m.outgoing[a] == t1:
-        m.outgoing[a] = h
-    if m.outgoing[b] == h1:
-        m.outgoing[b] = t
-    m.valences[a] -= 1
-    m.valences[b] -= 1
-    m.valences[c] += 1
-    m.valences[d] += 1
+    a, b, c, d = corners[h], corners[t], corners[h2], corners[t2]
+    across_h1, across_t1 = twins[h1], twins[t1]
+    mark_h1, mark_t1 = marks[h1], marks[t1]
+    corners[h1], corners[t1] = d, c
+    link(twins, h, across_t1)
+    link(twins, t, across_h1)
+    link(twins, h1, t1)
+    marks[h], marks[t], marks[h1], marks[t1] = mark_t1, mark_h1, FREE, FREE
+    if outgoing[a] == t1:
+        outgoing[a] = h
+    if outgoing[b] == h1:
+        outgoing[b] = t
+    valences[a] -= 1
+    valences[b] -= 1
+    valences[c] += 1
+    valences[d] += 1
 
 
 @kernel
 def can_collapse(m, h):
     """Whether merging the two ends of h leaves a manifold: the link condition, and no face or vertex left hanging."""
-    t = m.twins[h]
-    a, b = m.corners[h], m.corners[next_of(h)]
-    if t >= 0 and is_boundary(m, a) and is_boundary(m, b):
+    corners, twins, outgoing, valences = m.corners, m.twins, m.outgoing, m.valences
+    t = twins[h]
+    a, b = corners[h], corners[next_of(h)]
+    if t >= 0 and is_boundary(twins, outgoing, a) and is_boundary(twins, outgoing, b):
         return False
-    c, d = m.corners[prev_of(h)], -1
-    if not _side_can_vanish(m, h):
+    c, d = corners[prev_of(h)], NOBODY
+    if not _side_can_vanish(corners, twins, outgoing, valences, h):
         return False
     if t >= 0:
-        d = m.corners[prev_of(t)]
-        if c == d or not _side_can_vanish(m, t):
+        d = corners[prev_of(t)]
+        if c == d or not _side_can_vanish(corners, twins, outgoing, valences, t):
             return False
-    start = m.outgoing[a]
+    start = outgoing[a]
     h = start
     while True:
-        n = m.corners[next_of(h)]
-        if n != b and n != c and n != d and has_edge(m, n, b):
+        n = corners[next_of(h)]
+        if n != b and n != c and n != d and has_edge(corners, twins, outgoing, n, b):
             return False
         before = prev_of(h)
-        h = m.twins[before]
+        h = twins[before]
         if h < 0:
-            n = m.corners[before]
-            return n in (b, c, d) or not has_edge(m, n, b)
+            n = corners[before]
+            return n in (b, c, d) or not has_edge(corners, twins, outgoing, n, b)
         if h == start:
             return True
 
 
 @kernel
-def _side_can_vanish(m, h):
+def _side_can_vanish(corners, twins, outgoing, valences, h):
     h1, h2 = next_of(h), prev_of(h)
-    if m.twins[h1] < 0 and m.twins[h2] < 0:
+    if twins[h1] < 0 and twins[h2] < 0:
         return False
-    c = m.corners[h2]
-    return m.valences[c] > 3 or is_boundary(m, c)
+    c = corners[h2]
+    return valences[c] > 3 or is_boundary(twins, outgoing, c)
 
 
 @kernel
 def collapse_edge(m, h):
     """Merge the start a of h into its end b, with its faces; b keeps its place. `can_collapse` has been asked."""
-    t = m.twins[h]
-    a, b = m.corners[h], m.corners[next_of(h)]
-    m.valences[b] += m.valences[a] - (4 if t >= 0 else 3)
-    start = m.outgoing[a]
+    corners, twins, marks, outgoing, valences, counts = m.corners, m.twins, m.marks, m.outgoing, m.valences, m.counts
+    t = twins[h]
+    a, b = corners[h], corners[next_of(h)]
+    valences[b] += valences[a] - (4 if t >= 0 else 3)
+    start = outgoing[a]
     g = start
     while True:
-        m.corners[g] = b
-        g = m.twins[prev_of(g)]
+        corners[g] = b
+        g = twins[prev_of(g)]
         if g < 0 or g == start:
             break
-    c, at_c, at_b = _remove_face(m, h)
-    d, at_d = -1, -1
+    c, at_c, at_b = _remove_face(corners, twins, marks, valences, counts, h)
+    d, at_d = NOBODY, NOBODY
     if t >= 0:
-        d, at_d, _ = _remove_face(m, t)
-    m.outgoing[a] = -1
-    settle_outgoing(m, b, at_b)
-    settle_outgoing(m, c, at_c)
+        d, at_d, _ = _remove_face(corners, twins, marks, valences, counts, t)
+    outgoing[a] = -1
+    settle_outgoing(twins, outgoing, b, at_b)
+    settle_outgoing(twins, outgoing, c, at_c)
     if d >= 0:
-        settle_outgoing(m, d, at_d)
+        settle_outgoing(twins, outgoing, d, at_d)
 
 
 @kernel
-def _remove_face(m, h):
+def _remove_face(corners, twins, marks, valences, counts, h):
     """Take out the face of h and join what lies across its other two edges; returns its apex and half-edges at the apex and at b."""
     h1, h2 = next_of(h), prev_of(h)
-    apex = m.corners[h2]
-    x1, x2 = m.twins[h1], m.twins[h2]
-    mark = max(m.marks[h1], m.marks[h2])
+    apex = corners[h2]
+    x1, x2 = twins[h1], twins[h2]
+    mark = max(marks[h1], marks[h2])
     for x, y in ((x1, x2), (x2, x1)):
         if x >= 0:
-            m.twins[x] = y
-            m.marks[x] = mark
+            twins[x] = y
+            marks[x] = mark
     for g in (h, h1, h2):
-        m.corners[g] = -1
-        m.twins[g] = -1
-    m.counts[2] -= 1
-    m.valences[apex] -= 1
+        corners[g] = -1
+        twins[g] = -1
+    counts[2] -= 1
+    valences[apex] -= 1
     if x1 >= 0:  # x1 leaves the apex and x2 leaves b, on either side of the edge
         return apex, x1, next_of(x1)
     return apex, next_of(x2), x2
@@ -333,28 +337,29 @@ def _remove_face(m, h):
 @kernel
 def compact(m, vertex_map, halfedge_map):
     """Renumber what is alive to the front, in order; the maps [V] and [3 F] get new numbers, or -1."""
+    corners, twins, marks, outgoing, positions = m.corners, m.twins, m.marks, m.outgoing, m.positions
+    kinds, names, sizes, valences = m.kinds, m.names, m.sizes, m.valences
     vertices = 0
     for v in range(m.counts[0]):
         vertex_map[v] = -1
-        if m.outgoing[v] >= 0:
+        if outgoing[v] >= 0:
             vertex_map[v] = vertices
             for i in range(3):
-                m.positions[vertices, i] = m.positions[v, i]
-            m.kinds[vertices], m.names[vertices] = m.kinds[v], m.names[v]
-            m.sizes[vertices], m.valences[vertices] = m.sizes[v], m.valences[v]
+                positions[vertices, i] = positions[v, i]
+            kinds[vertices], names[vertices], sizes[vertices], valences[vertices] = kinds[v], names[v], sizes[v], valences[v]
             vertices += 1
     faces = 0
     for f in range(m.counts[1]):
-        alive = m.corners[3 * f] >= 0
+        alive = corners[3 * f] >= 0
         for i in range(3):
             halfedge_map[3 * f + i] = 3 * faces + i if alive else -1
         faces += 1 if alive else 0
     for h in range(3 * m.counts[1]):
         target = halfedge_map[h]
         if target >= 0:
-            m.corners[target], m.marks[target] = vertex_map[m.corners[h]], m.marks[h]
-            m.twins[target] = halfedge_map[m.twins[h]] if m.twins[h] >= 0 else -1
+            corners[target], marks[target] = vertex_map[corners[h]], marks[h]
+            twins[target] = halfedge_map[twins[h]] if twins[h] >= 0 else -1
     for v in range(m.counts[0]):
-        if m.outgoing[v] >= 0:
-            m.outgoing[vertex_map[v]] = halfedge_map[m.outgoing[v]]
+        if outgoing[v] >= 0:
+            outgoing[vertex_map[v]] = halfedge_map[outgoing[v]]
     m.counts[0], m.counts[1], m.counts[2] = vertices, faces, faces

@@ -1,6 +1,6 @@
-"""Custom operators of remeshing: one round of split, collapse and flip over a half-edge surface, moves that turn no face over, fans.
+"""Custom operators of remeshing: split, collapse and flip edges of a half-edge surface, move vertices so that no face turns over, fans.
 
-A surface is eight tensors: corners and twins, int64 [3 F]; marks, uint8 [3 F]; kinds, uint8 [V]; names, int64 [V]; positions, float64
+A surface is seven tensors: corners and twins, int64 [3 F]; marks, uint8 [3 F]; kinds, uint8 [V]; names, int64 [V]; positions, float64
 [V, 3]; sizes, float64 [V]. What they mean is said in kernels/halfedge.py.
 """
 
@@ -29,27 +29,39 @@ def label_fans(corners: Tensor, twins: Tensor) -> Tensor:
     return labels
 
 
-@torch.library.custom_op("unproject::remesh_round", mutates_args=(), device_types="cpu")
-def remesh_round(
+@torch.library.custom_op("unproject::refine_edges", mutates_args=(), device_types="cpu")
+def refine_edges(
     corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Split, collapse and flip; returns the new surface, where each vertex should go in its tangent plane, and its normal."""
-    from ..kernels import halfedge, remesh
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Split edges that are too long, and flip, until none is; returns the new surface."""
+    from ..kernels import remesh
 
-    surface = _open(corners, twins, marks, kinds, names, positions, sizes)
+    surface = open_arrays(corners, twins, marks, kinds, names, positions, sizes)
     for _ in range(_SWEEPS):
         before = int(surface.counts[1])
         surface = _split(surface)
         if surface.counts[1] == before:
             break
         _chunked(remesh.flip_edges, surface)
+    edges, vertices = close_arrays(surface)
+    return (*edges, *vertices)
+
+
+@torch.library.custom_op("unproject::coarsen_edges", mutates_args=(), device_types="cpu")
+def coarsen_edges(
+    corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Collapse edges that are too short, and flip; returns the new surface, where each vertex should go, and its normal."""
+    from ..kernels import halfedge, remesh
+
+    surface = open_arrays(corners, twins, marks, kinds, names, positions, sizes)
     _chunked(remesh.collapse_short, surface)
     _chunked(remesh.flip_edges, surface)
     halfedge.compact(surface, np.empty(surface.counts[0], np.int64), np.empty(3 * surface.counts[1], np.int64))
     count = int(surface.counts[0])
     wanted, normals = np.empty((count, 3)), np.empty((count, 3))
     parallel_for(remesh.smooth_range, count, surface, wanted, normals)
-    edges, vertices = _close(surface)
+    edges, vertices = close_arrays(surface)
     return (*edges, *vertices, torch.from_numpy(wanted), torch.from_numpy(normals))
 
 
@@ -59,14 +71,14 @@ def move_upright(corners: Tensor, twins: Tensor, kinds: Tensor, positions: Tenso
     from ..kernels import remesh
 
     marks, names = torch.zeros_like(corners, dtype=torch.uint8), torch.zeros_like(kinds, dtype=torch.int64)
-    surface = _open(corners, twins, marks, kinds, names, positions, torch.ones_like(positions[:, 0]))
+    surface = open_arrays(corners, twins, marks, kinds, names, positions, torch.ones_like(positions[:, 0]))
     targets, count = wanted.contiguous().numpy(), positions.shape[0]
     for begin in range(0, count, _CHUNK):
         remesh.move_vertices(surface, begin, min(begin + _CHUNK, count), targets)
     return torch.from_numpy(surface.positions)
 
 
-def _open(corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor) -> Any:
+def open_arrays(corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor) -> Any:
     """The kernel's surface, of its own memory."""
     from ..kernels import halfedge
 
@@ -88,7 +100,7 @@ def _open(corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: T
     return surface
 
 
-def _close(surface: Any) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+def close_arrays(surface: Any) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
     """What a half-edge and what a vertex has, in the order of the operators' arguments."""
     vertices, halfedges = int(surface.counts[0]), 3 * int(surface.counts[1])
     trim = lambda array, count: torch.from_numpy(array[:count].copy())
@@ -130,13 +142,23 @@ def _(corners: Tensor, twins: Tensor) -> Tensor:
     return torch.empty_like(corners)
 
 
-@remesh_round.register_fake
+@refine_edges.register_fake
 def _(corners, twins, marks, kinds, names, positions, sizes):  # type: ignore[no-untyped-def]
+    return fake_surface(corners, twins, marks, kinds, names, positions, sizes)
+
+
+@coarsen_edges.register_fake
+def _(corners, twins, marks, kinds, names, positions, sizes):  # type: ignore[no-untyped-def]
+    surface = fake_surface(corners, twins, marks, kinds, names, positions, sizes)
+    return (*surface, torch.empty_like(surface[5]), torch.empty_like(surface[5]))
+
+
+def fake_surface(corners: Tensor, twins: Tensor, marks: Tensor, *of_vertices: Tensor) -> tuple[Tensor, ...]:
+    """A surface of some other size, for tracing."""
     context = torch.library.get_ctx()
     vertices, halfedges = context.new_dynamic_size(), 3 * context.new_dynamic_size()
     edges = [tensor.new_empty(halfedges) for tensor in (corners, twins, marks)]
-    rest = [tensor.new_empty(vertices, *tensor.shape[1:]) for tensor in (kinds, names, positions, sizes, positions, positions)]
-    return (*edges, *rest)
+    return (*edges, *[tensor.new_empty(vertices, *tensor.shape[1:]) for tensor in of_vertices])
 
 
 @move_upright.register_fake
@@ -158,8 +180,9 @@ def _label_fans_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
     return _tetrahedron()[:2]
 
 
-@example(remesh_round)
-def _remesh_round_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
+@example(refine_edges)
+@example(coarsen_edges)
+def _surface_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
     return _tetrahedron()
 
 
