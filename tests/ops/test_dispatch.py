@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,6 +44,8 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(dispatch, "_openmp", lambda: None)
     elif dispatch._openmp() is None:
         pytest.skip("torch has no OpenMP team here")
+    monkeypatch.setattr(dispatch, "_LATE_S", float("inf"))
+    monkeypatch.setattr(dispatch, "_patience", dispatch._Patience())
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -81,6 +84,47 @@ def test_slice_count(thread_count: int) -> None:
         assert slice_count(10**9, 1000) == (256 if thread_count == 1 else 8 * thread_count)
     finally:
         torch.set_num_threads(before)
+
+
+def test_long_work_is_cut_into_many_slices(threads: None) -> None:
+    calls = []
+    parallel_for(lambda begin, end: calls.append(end - begin), 10**7, grain=1000)
+    assert len(calls) == 256
+    assert sum(calls) == 10**7
+    calls.clear()
+    parallel_for(lambda begin, end: calls.append(end - begin), 30, grain=1)
+    assert calls == [1] * 30
+
+
+def test_a_late_team_gets_a_rest_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    patience = dispatch._Patience()
+    assert not patience.is_resting()
+    patience.note(elapsed=0.010, busy=0.006)
+    assert not patience.is_resting()
+    rests = []
+    for _ in range(8):
+        patience.note(elapsed=0.1, busy=0.001)
+        begin = now[0]
+        while patience.is_resting():
+            now[0] += 0.005
+        rests.append(now[0] - begin)
+    assert rests[0] == pytest.approx(0.02, abs=0.005)
+    assert rests[1] == pytest.approx(0.04, abs=0.005)
+    assert rests[-1] == pytest.approx(0.5, abs=0.005)
+    patience.note(elapsed=0.010, busy=0.009)
+    patience.note(elapsed=0.1, busy=0.001)
+    now[0] += 0.025
+    assert not patience.is_resting()
+
+
+def test_while_the_team_rests_the_caller_works_alone(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_LATE_S", 0.0)
+    dispatch._patience.note(elapsed=1e3, busy=0.0)
+    seen = set()
+    for_each_slice(lambda slot, begin, end: seen.add(threading.get_ident()), 100, slices=100)
+    assert seen == {threading.get_ident()}
 
 
 def test_sums_over_slots_are_the_same_on_any_number_of_threads(threads: None) -> None:

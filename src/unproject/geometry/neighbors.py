@@ -90,7 +90,30 @@ def build_index(points: Float[Tensor, "N D"], offsets: Int[Tensor, "B+1"] | None
     Raises:
         ArgumentError: shapes, NaN or infinity.
     """
-    return _index(points, offsets, name="points", where="build_index")
+    return index_of(points, offsets, name="points", where="build_index")
+
+
+def index_of(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, where: str) -> PointIndex:
+    """An index as it is, or that of an argument which error messages call `name` of `where`: for functions that take either.
+
+    Raises:
+        ArgumentError: shapes, NaN or infinity, offsets beside an index.
+    """
+    offsets_name = "offsets" if name == "points" else f"{name}_offsets"
+    if isinstance(points, PointIndex):
+        if offsets is not None:
+            raise ArgumentError(f"{where}: `{name}` is an index and has offsets of its own; leave `{offsets_name}` out")
+        return points
+    searchable = isinstance(points, Tensor) and points.is_cpu and points.dim() == 2 and 1 <= points.shape[1] <= 3
+    searchable = searchable and points.dtype in (torch.float32, torch.float64)
+    check_shape(points, ["N", "D"], name=name, where=where, finite=not searchable)
+    offsets = check_offsets(offsets, points.shape[0], name=offsets_name, where=where, device=points.device)
+    try:
+        tree = build_point_tree(_in_space(points.detach()), offsets) if searchable else ()
+    except ArgumentError:  # which says less than this:
+        check_shape(points, ["N", "D"], name=name, where=where, finite=True)
+        raise
+    return PointIndex(points=points, offsets=offsets, tree=tuple(tree))
 
 
 def nearest(
@@ -269,7 +292,7 @@ def farthest_points(
 
     Gradient: none. Source: Eldar et al. 1997; Gonzalez 1985 (within twice of the best cover).
     """
-    index = _index(points, offsets, name="points", where="farthest_points")
+    index = index_of(points, offsets, name="points", where="farthest_points")
     sizes = index.offsets.diff()
     smallest = int(sizes.min()) if len(sizes) else k
     if not 0 <= k <= smallest:
@@ -293,24 +316,12 @@ def _offsets_of(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
-def _index(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, where: str) -> PointIndex:
-    if isinstance(points, PointIndex):
-        if offsets is not None:
-            raise ArgumentError(f"{where}: `{name}` is an index and has offsets of its own; leave `{name}_offsets` out")
-        return points
-    check_shape(points, ["N", "D"], name=name, where=where, finite=True)
-    offsets = check_offsets(offsets, points.shape[0], name=f"{name}_offsets", where=where, device=points.device)
-    searchable = points.device.type == "cpu" and 1 <= points.shape[1] <= 3 and points.dtype in (torch.float32, torch.float64)
-    tree = build_point_tree(_in_space(points.detach()), offsets) if searchable else ()
-    return PointIndex(points=points, offsets=offsets, tree=tuple(tree))
-
-
 def _index_pair(
     query: Tensor | PointIndex, target: Tensor | PointIndex, query_offsets: Tensor | None, target_offsets: Tensor | None, *, where: str
 ) -> tuple[PointIndex, PointIndex]:
-    targets = _index(target, target_offsets, name="target", where=where)
+    targets = index_of(target, target_offsets, name="target", where=where)
     shared = query is target and (query_offsets is None or query_offsets is target_offsets)
-    queries = targets if shared else _index(query, query_offsets, name="query", where=where)
+    queries = targets if shared else index_of(query, query_offsets, name="query", where=where)
     a, b = queries.points, targets.points
     if a.shape[1] != b.shape[1] or a.dtype != b.dtype or a.device != b.device:
         raise ArgumentError(

@@ -12,7 +12,7 @@ from ..errors import ArgumentError, check_shape
 from ..ops import pca as ops
 from ..reference import pca as reference
 from ..struct import TensorStruct
-from .neighbors import Neighbors, PointIndex, RaggedNeighbors, build_index, knn, radius_search
+from .neighbors import Neighbors, PointIndex, RaggedNeighbors, index_of, knn, radius_search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def estimate_normals(
     Gradient: none.
     Source: Hoppe et al. 1992, section 3.2; surface variation: Pauly et al. 2002, section 3.
     """
-    index = points if isinstance(points, PointIndex) else build_index(points, offsets)
+    index = index_of(points, offsets, name="points", where="estimate_normals")
     if radius is not None:
         result = local_pca(index.points, radius_search(index, index, radius))
     else:

@@ -30,8 +30,11 @@ def cloud_of(leaf_offsets, leaf):
 
 
 @kernel(fastmath=False)
-def load_rows(begin, end, points, offsets, leaf_offsets, rows, row_ids):
-    """Rows [x, y, z, id] of leaves [begin, end); the last leaf of a cloud is padded with copies of its last point, as NO_POINT."""
+def load_rows(begin, end, points, offsets, leaf_offsets, rows, row_ids, doubtful):
+    """Rows [x, y, z, id] of leaves [begin, end); the last leaf of a cloud is padded with copies of its last point, as NO_POINT.
+
+    Sets doubtful[0] where a point is not finite, or so large that a sum of its coordinates is not.
+    """
     cloud = cloud_of(leaf_offsets, begin)
     for leaf in range(begin, end):
         while leaf >= leaf_offsets[cloud + 1]:
@@ -41,10 +44,11 @@ def load_rows(begin, end, points, offsets, leaf_offsets, rows, row_ids):
         for lane in range(LEAF):
             row = leaf * LEAF + lane
             source = min(first + lane, last)
-            rows[row, 0] = points[source, 0]
-            rows[row, 1] = points[source, 1]
-            rows[row, 2] = points[source, 2]
+            x, y, z = points[source, 0], points[source, 1], points[source, 2]
+            rows[row, 0], rows[row, 1], rows[row, 2] = x, y, z
             row_ids[row, 3] = source if first + lane <= last else NO_POINT
+            if not abs(x) + abs(y) + abs(z) < np.inf:
+                doubtful[0] = 1
 
 
 @kernel(fastmath=False)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import ArgumentError, check_shape
-from ..geometry.neighbors import Neighbors, PointIndex, build_index, nearest
+from ..errors import check_shape
+from ..geometry.neighbors import Neighbors, PointIndex, index_of, nearest
 from ..struct import TensorStruct
 from .robust import Penalty, squared
 
@@ -59,7 +59,7 @@ def chamfer_distance(
 
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero. Source: Fan et al. 2017, eq. 1.
     """
-    x, y = _indexed(x, x_offsets, "x"), _indexed(y, y_offsets, "y")
+    x, y = index_of(x, x_offsets, name="x", where="chamfer_distance"), index_of(y, y_offsets, name="y", where="chamfer_distance")
     forward, backward = nearest(x, y, norm=norm), nearest(y, x, norm=norm)
     return _mean(penalty(forward.squared_distance), x, x_weights, "x_weights") + _mean(
         penalty(backward.squared_distance), y, y_weights, "y_weights"
@@ -92,7 +92,10 @@ def one_sided_chamfer_distance(
 
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero.
     """
-    x, y = _indexed(x, x_offsets, "x"), _indexed(y, y_offsets, "y")
+    x, y = (
+        index_of(x, x_offsets, name="x", where="one_sided_chamfer_distance"),
+        index_of(y, y_offsets, name="y", where="one_sided_chamfer_distance"),
+    )
     return _mean(penalty(nearest(x, y, norm=norm).squared_distance), x, weights, "weights")
 
 
@@ -123,7 +126,7 @@ def chamfer_terms(
 
     Gradient: x, y and normals, almost everywhere (neighbours are held fixed).
     """
-    x, y = _indexed(x, x_offsets, "x"), _indexed(y, y_offsets, "y")
+    x, y = index_of(x, x_offsets, name="x", where="chamfer_terms"), index_of(y, y_offsets, name="y", where="chamfer_terms")
     check_shape(x_normals, [x.point_count, 3], name="x_normals", where="chamfer_terms")
     check_shape(y_normals, [y.point_count, 3], name="y_normals", where="chamfer_terms")
 
@@ -137,15 +140,6 @@ def chamfer_terms(
     x_distance, x_normal = sides(nearest(x, y, norm=norm), x, x_normals, y_normals, x_weights, "x_weights")
     y_distance, y_normal = sides(nearest(y, x, norm=norm), y, y_normals, x_normals, y_weights, "y_weights")
     return ChamferTerms(distance=x_distance + y_distance, normals=x_normal + y_normal)
-
-
-def _indexed(points: Tensor | PointIndex, offsets: Tensor | None, name: str) -> PointIndex:
-    if isinstance(points, PointIndex):
-        if offsets is not None:
-            raise ArgumentError(f"chamfer_distance: `{name}` is an index and has offsets of its own; leave `{name}_offsets` out")
-        return points
-    check_shape(points, ["N", "D"], name=name, where="chamfer_distance", finite=True)
-    return build_index(points, offsets)
 
 
 def _mean(values: Tensor, points: PointIndex, weights: Tensor | None, name: str) -> Tensor:

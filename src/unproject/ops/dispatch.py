@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,6 +15,9 @@ from typing import Any
 import torch
 
 _SLICES_PER_THREAD = 8
+_MOST_SLICES = 256
+_SLICE_GRAINS = 8  # a slice is at least so many grains, about 0.4 ms: each costs two changes of the GIL's owner
+_LATE_S, _FIRST_REST_S, _LONGEST_REST_S = 0.004, 0.02, 0.5
 
 _forked = False
 _pool: ThreadPoolExecutor | None = None
@@ -32,26 +36,34 @@ def parallel_for(kernel: Callable[..., Any], count: int, *args: Any, grain: int 
         count: number of items.
         args: passed through, NumPy arrays and scalars.
         grain: items that are worth a thread, about 50 us of work.
-        slices: how many slices, instead of about eight a thread.
+        slices: how many slices, instead of as many as the work is worth.
     """
     if count <= 0:
         return
-    for_each_slice(lambda _, begin, end: kernel(begin, end, *args), count, slices=slices or slice_count(count, grain))
+    for_each_slice(lambda _, begin, end: kernel(begin, end, *args), count, slices=slices or _free_slice_count(count, grain))
 
 
 def slice_count(count: int, grain: int = 2048) -> int:
-    """How many slices `count` items are worth on torch's threads: 1 for small work, at most eight a thread."""
+    """How many slices `count` items are worth on torch's threads where each costs memory: 1 for small work, at most eight a thread."""
     threads = torch.get_num_threads()
     if threads == 1 or count <= grain:
-        return max(1, min(count // (64 * max(grain, 1)), 256))  # one thread, but interruptible between slices
+        return _free_slice_count(count, grain)
     return max(threads, min(count // max(grain, 1), _SLICES_PER_THREAD * threads))
+
+
+def _free_slice_count(count: int, grain: int) -> int:
+    """The same where slices cost only time: long work is cut into many, so that it can be interrupted; items of grain 1 stay apart."""
+    threads = torch.get_num_threads()
+    if threads == 1 or count <= grain:
+        return max(1, min(count // (64 * max(grain, 1)), _MOST_SLICES))
+    return max(threads, min(count // (_SLICE_GRAINS * grain if grain > 1 else 1), _MOST_SLICES))
 
 
 def for_each_slice(body: Callable[[int, int, int], Any], count: int, *, slices: int) -> None:
     """Call `body(slot, begin, end)` for `slices` equal slices of [0, count); reductions give each slot its own accumulator.
 
     Slice boundaries depend on `count` and `slices` alone, so that sums over slots are the same in every run. While another loop has
-    the team (a Python thread beside this one, or the loop around this one), the slices run on the calling thread.
+    the team (a Python thread beside this one, or the loop around this one), or where the team comes late, the calling thread runs them.
     """
     slices = max(1, min(slices, count))
     if slices == 1:
@@ -63,7 +75,7 @@ def for_each_slice(body: Callable[[int, int, int], Any], count: int, *, slices: 
         body(slot, slot * count // slices, (slot + 1) * count // slices)
 
     threads = min(torch.get_num_threads(), slices)
-    if threads == 1 or not _team_is_free.acquire(blocking=False):
+    if threads == 1 or _patience.is_resting() or not _team_is_free.acquire(blocking=False):
         for slot in range(slices):
             run(slot)
         return
@@ -77,8 +89,11 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
     """Work off run(0) ... run(count - 1) on a team. `next` on a shared iterator is atomic under the GIL."""
     slots = iter(range(count))
     errors: list[BaseException] = []
+    caller, begin, busy = threading.get_ident(), time.monotonic(), 0.0
 
     def work() -> None:
+        nonlocal busy
+        start = time.thread_time()
         try:
             for slot in slots:
                 if errors:
@@ -86,6 +101,8 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
                 run(slot)
         except BaseException as error:
             errors.append(error)
+        if threading.get_ident() == caller:
+            busy = time.thread_time() - start
 
     openmp = None if _forked else _openmp()
     if openmp is not None:
@@ -100,7 +117,30 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
                 other.result()
     if errors:
         raise errors[0]
+    _patience.note(time.monotonic() - begin, busy)
 
+
+class _Patience:
+    """Whether the team comes when it is called. On a machine that is busy with other things, a loop waits for threads that are not
+    scheduled, and alone would be faster; after that, loops do without the team for a while, twice as long each time it is late again.
+    """
+
+    def __init__(self) -> None:
+        self._until, self._rest = 0.0, _FIRST_REST_S
+
+    def is_resting(self) -> bool:
+        return time.monotonic() < self._until
+
+    def note(self, elapsed: float, busy: float) -> None:
+        """Take in how long a loop took and how long the caller was at work in it, in seconds; equal shares are normal."""
+        if elapsed > _LATE_S + 2 * busy:
+            self._until = time.monotonic() + self._rest
+            self._rest = min(2 * self._rest, _LONGEST_REST_S)
+        else:
+            self._rest = _FIRST_REST_S
+
+
+_patience = _Patience()
 
 _Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 

@@ -12,7 +12,7 @@ from .dispatch import parallel_for
 from .examples import example
 from .point_tree import build_point_tree
 
-_GRAIN = 32  # packets worth a thread
+_GRAIN = 128  # packets that are worth a thread
 
 
 @torch.library.custom_op("unproject::nearest", mutates_args=(), device_types="cpu")
@@ -67,7 +67,7 @@ def k_nearest(
     index = query.new_empty((query.shape[0], k), dtype=torch.int64)
     arrays = arrays_of(query_points, query_ids, query_leaf_offsets, points, ids, boxes, low_ids, leaf_offsets)
     outputs = (exclude_same, squared_distance.numpy(), index.numpy())
-    parallel_for(k_nearest_range, int(query_leaf_offsets[-1]), *arrays, *outputs, grain=max(1, _GRAIN // (1 + k // 2)))
+    parallel_for(k_nearest_range, int(query_leaf_offsets[-1]), *arrays, *outputs, grain=max(1, _GRAIN // (4 + k)))
     return squared_distance, index
 
 

@@ -18,7 +18,7 @@ def neighborhood_pca(points: Tensor, index: Tensor, offsets: Tensor) -> tuple[Te
     count = offsets.shape[0] - 1
     mean, eigenvalues, axes = points.new_empty((count, 3)), points.new_empty((count, 3)), points.new_empty((count, 3, 3))
     inputs = (points.detach().numpy(), index.numpy(), offsets.numpy())
-    parallel_for(pca_range, count, *inputs, mean.numpy(), eigenvalues.numpy(), axes.numpy(), grain=128)
+    parallel_for(pca_range, count, *inputs, mean.numpy(), eigenvalues.numpy(), axes.numpy(), grain=512)
     return mean, eigenvalues, axes
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
 
 LEAF = 16  # points a leaf, as in kernels/point_tree.py
-_GRAIN = 64  # leaves worth a thread
+_GRAIN = 512  # leaves that are worth a thread to build
+_LOAD_GRAIN = 1 << 13  # leaves that are worth a thread to load
 _LARGEST_TASK = 1 << 15  # leaves; keeps a slice below 0.1 s
 
 
@@ -28,16 +30,23 @@ def build_point_tree(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, T
     counts = offsets.diff()
     leaf_offsets = torch.zeros_like(offsets)
     torch.cumsum((counts + (LEAF - 1)) // LEAF, 0, out=leaf_offsets[1:])
-    leaf_points, ids = points.new_zeros((capacity, 3, LEAF)), points.new_zeros((capacity, LEAF), dtype=torch.int32)
-    boxes, low_ids = points.new_zeros((2 * capacity, 6)), points.new_zeros(2 * capacity, dtype=torch.int32)
+    dtype = points.numpy().dtype
+    tree = (
+        np.zeros((capacity, 3, LEAF), dtype),
+        np.zeros((capacity, LEAF), np.int32),
+        np.zeros((2 * capacity, 6), dtype),
+        np.zeros(2 * capacity, np.int32),
+    )
     starts = leaf_offsets.numpy()
     leaf_count = int(starts[-1])
     if leaf_count > 0:
-        rows = np.empty((leaf_count * LEAF, 4), points.numpy().dtype)
+        rows, doubtful = np.empty((leaf_count * LEAF, 4), dtype), np.zeros(1, np.int64)
         row_ids = rows.view(np.int32 if rows.itemsize == 4 else np.int64)
-        parallel_for(kernels.load_rows, leaf_count, points.numpy(), offsets.numpy(), starts, rows, row_ids, grain=16 * _GRAIN)
-        tree = (leaf_points.numpy(), ids.numpy(), boxes.numpy(), low_ids.numpy())
+        parallel_for(kernels.load_rows, leaf_count, points.numpy(), offsets.numpy(), starts, rows, row_ids, doubtful, grain=_LOAD_GRAIN)
+        if doubtful[0] and not np.isfinite(points.numpy()).all():
+            raise ArgumentError("build_point_tree: a point is NaN or infinite")
         _build(kernels, _root_tasks(starts), leaf_count, rows, row_ids, tree)
+    leaf_points, ids, boxes, low_ids = (torch.from_numpy(array) for array in tree)
     return leaf_points, ids, boxes, low_ids, leaf_offsets
 
 
@@ -70,7 +79,7 @@ def _build(
 ) -> None:
     """Split the largest tasks, level by level, until there is enough for all threads; build the subtrees; join them upwards."""
     threads = torch.get_num_threads()
-    largest = min(_LARGEST_TASK, max(_GRAIN, leaf_count // (4 * threads))) if threads > 1 else _LARGEST_TASK
+    largest = min(_LARGEST_TASK, max(_GRAIN, leaf_count // (2 * threads) + 1)) if threads > 1 else _LARGEST_TASK
     small, levels = [], []
     while len(tasks):
         big = tasks[:, 1] - tasks[:, 0] > largest

@@ -11,7 +11,7 @@ from .dispatch import parallel_for
 from .examples import example
 from .nearest import arrays_of, example_trees, save_pairs
 
-_GRAIN = 16  # packets worth a thread
+_GRAIN = 32  # packets that are worth a thread
 
 
 @torch.library.custom_op("unproject::radius_count", mutates_args=(), device_types="cpu")

@@ -1,0 +1,197 @@
+"""Searches among points, farthest-point samples, normals and the Chamfer distance, against pykdtree, SciPy and Open3D; and the dispatcher.
+
+python benchmarks/bench_geometry.py [--quick] [--threads N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import open3d
+import torch
+from harness import Table, parse_arguments, time_all, write_json
+from pykdtree.kdtree import KDTree
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+import unproject as up
+from unproject.kernels.jit import kernel
+from unproject.ops.dispatch import for_each_slice, parallel_for
+
+
+def sphere(count: int, seed: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def clusters(count: int, seed: int) -> Tensor:
+    """Dense clusters far apart and some outliers: what a uniform grid is bad at."""
+    random = torch.Generator().manual_seed(seed)
+    points = (torch.rand(count, 3, generator=random) * 3).round() * 10 + torch.randn(count, 3, generator=random) * 0.01
+    points[: count // 100] *= 100
+    return points
+
+
+def cloud_of(points: Tensor) -> open3d.geometry.PointCloud:
+    return open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points.double().numpy()))
+
+
+def nearest_both_ways(x: Tensor, y: Tensor, threads: int) -> dict[str, Callable[[], object]]:
+    """Build and query, x in y and y in x."""
+    a, b = x.numpy(), y.numpy()
+
+    def ours() -> None:
+        i, j = up.build_index(x), up.build_index(y)
+        up.nearest(i, j), up.nearest(j, i)
+
+    def pykdtree() -> None:
+        KDTree(a).query(b), KDTree(b).query(a)
+
+    def scipy() -> None:
+        cKDTree(a).query(b, workers=threads), cKDTree(b).query(a, workers=threads)
+
+    def open3d_tensor() -> None:
+        for points, queries in ((a, b), (b, a)):
+            search = open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor(points))
+            search.knn_index()
+            search.knn_search(open3d.core.Tensor(queries), 1)
+
+    return {"unproject": ours, "pykdtree": pykdtree, "scipy": scipy, "open3d": open3d_tensor}
+
+
+def k_nearest(points: Tensor, k: int, threads: int) -> dict[str, Callable[[], object]]:
+    """Build and query, of a set in itself."""
+    array = points.numpy()
+
+    def open3d_tensor() -> None:
+        search = open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor(array))
+        search.knn_index()
+        search.knn_search(open3d.core.Tensor(array), k)
+
+    return {
+        "unproject": lambda: up.knn(points, points, k),
+        "pykdtree": lambda: KDTree(array).query(array, k=k),
+        "scipy": lambda: cKDTree(array).query(array, k=k, workers=threads),
+        "open3d": open3d_tensor,
+    }
+
+
+def in_radius(points: Tensor, radius: float, threads: int) -> dict[str, Callable[[], object]]:
+    array = points.numpy()
+
+    def open3d_tensor() -> None:
+        search = open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor(array))
+        search.fixed_radius_index(radius)
+        search.fixed_radius_search(open3d.core.Tensor(array), radius)
+
+    return {
+        "unproject": lambda: up.radius_search(points, points, radius),
+        "scipy": lambda: cKDTree(array).query_ball_point(array, radius, workers=threads),
+        "open3d": open3d_tensor,
+    }
+
+
+def bench_searches(quick: bool, threads: int) -> list[Table]:
+    seconds = 0.5 if quick else 2.0
+    both = Table("nearest, both ways, build and query", ["unproject", "pykdtree", "scipy", "open3d"])
+    for count in (1_000, 5_000, 20_000) if quick else (1_000, 5_000, 20_000, 100_000):
+        both.add(f"sphere {count}", time_all(nearest_both_ways(sphere(count, 0), sphere(count, 1), threads), seconds=seconds))
+    both.add("clusters, outliers 20000", time_all(nearest_both_ways(clusters(20_000, 0), clusters(20_000, 1), threads), seconds=seconds))
+    within = Table("k nearest in the set itself, build and query", ["unproject", "pykdtree", "scipy", "open3d"])
+    for count, k in ((20_000, 8), (20_000, 16)) if quick else ((100_000, 8), (100_000, 16), (100_000, 30), (1_000_000, 8), (1_000_000, 16)):
+        functions = k_nearest(sphere(count, 0), k, threads)
+        if count > 500_000:
+            functions.pop("scipy"), functions.pop("open3d")
+        within.add(f"sphere {count}, k {k}", time_all(functions, seconds=seconds, repeat=5))
+    radius = Table("all within a radius, build and query", ["unproject", "scipy", "open3d"])
+    for count in (20_000,) if quick else (20_000, 100_000):
+        reach = math.sqrt(4 * 30 / count)
+        radius.add(f"sphere {count}, 30 each", time_all(in_radius(sphere(count, 0), reach, threads), seconds=seconds, repeat=10))
+    return [both, within, radius]
+
+
+def bench_points(quick: bool) -> list[Table]:
+    seconds = 0.5 if quick else 2.0
+    farthest = Table("farthest points", ["unproject", "open3d"])
+    for count, k in ((10_000, 1_000),) if quick else ((10_000, 1_000), (100_000, 1_000), (100_000, 10_000)):
+        points = sphere(count, 0)
+        functions: dict[str, Callable[[], object]] = {"unproject": lambda p=points, k=k: up.farthest_points(p, k)}
+        if k <= 1_000:
+            cloud = cloud_of(points)
+            functions["open3d"] = lambda c=cloud, k=k: c.farthest_point_down_sample(k)
+        farthest.add(f"{count} to {k}", time_all(functions, seconds=seconds, repeat=10))
+    normals = Table("normals from 16 neighbours, build, query and PCA", ["unproject", "open3d"])
+    for count in (20_000,) if quick else (100_000, 1_000_000):
+        points = sphere(count, 0)
+        cloud = cloud_of(points)
+        search = open3d.geometry.KDTreeSearchParamKNN(16)
+        functions = {"unproject": lambda p=points: up.estimate_normals(p), "open3d": lambda c=cloud, s=search: c.estimate_normals(s)}
+        normals.add(f"sphere {count}", time_all(functions, seconds=seconds, repeat=5))
+    chamfer = Table("Chamfer distance, forward and backward", ["unproject", "fixed target", "pykdtree + torch"])
+    for count in (1_000, 5_000) if quick else (1_000, 5_000, 20_000, 100_000):
+        chamfer.add(f"sphere {count}", time_all(chamfer_step(sphere(count, 0), sphere(count, 1)), seconds=seconds))
+    return [farthest, normals, chamfer]
+
+
+def chamfer_step(x: Tensor, y: Tensor) -> dict[str, Callable[[], object]]:
+    x = x.clone().requires_grad_()
+    index = up.build_index(y)
+
+    def step(target: Tensor | up.PointIndex) -> None:
+        x.grad = None
+        up.chamfer_distance(x, target).backward()
+
+    def other() -> None:
+        x.grad = None
+        a, b = x.detach().numpy(), y.numpy()
+        i = torch.from_numpy(KDTree(b).query(a)[1].astype(np.int64))
+        j = torch.from_numpy(KDTree(a).query(b)[1].astype(np.int64))
+        ((x - y[i]).square().sum(1).mean() + (y - x[j]).square().sum(1).mean()).backward()
+
+    return {"unproject": lambda: step(y), "fixed target": lambda: step(index), "pykdtree + torch": other}
+
+
+@kernel
+def nothing_range(begin, end, values):
+    pass
+
+
+@kernel
+def sine_range(begin, end, values):
+    for i in range(begin, end):
+        value = values[i]
+        for _ in range(200):
+            value = np.sin(value) + 1
+        values[i] = value
+
+
+def bench_dispatch(quick: bool) -> list[Table]:
+    values = np.ones(1 << 14)
+    repeat = 200 if quick else 2000
+    launch = Table("dispatch: cost of a launch", ["unproject"], unit="us")
+    for slices in (1, 2, 8, 16):
+        best = time_all({"unproject": lambda s=slices: parallel_for(nothing_range, 16, values, slices=s)}, seconds=1, repeat=repeat)
+        launch.add(f"empty kernel, {slices} slices", {"unproject": 1e3 * best["unproject"]})
+    speed = Table("dispatch: all threads against one", ["all threads", "one thread"], ours="all threads")
+    threads = torch.get_num_threads()
+    for count in (1 << 10, 1 << 12, 1 << 14):
+
+        def alone(count: int = count) -> None:
+            for_each_slice(lambda _, begin, end: sine_range(begin, end, values), count, slices=1)
+
+        functions = {"all threads": lambda c=count: parallel_for(sine_range, c, values, grain=16), "one thread": alone}
+        best = time_all(functions, seconds=1, repeat=repeat)
+        speed.add(f"{count} items", best, threads=threads)
+    return [launch, speed]
+
+
+def main() -> None:
+    options = parse_arguments(__doc__)
+    open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
+    tables = bench_dispatch(options.quick) + bench_searches(options.quick, options.threads) + bench_points(options.quick)
+    write_json(options.json, tables)
+
+
+if __name__ == "__main__":
+    main()
