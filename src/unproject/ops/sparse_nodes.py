@@ -104,4 +104,4 @@ def _(dtype: torch.dtype) -> tuple[object, ...]:
 @example(interpolate_nodes)
 def _(dtype: torch.dtype) -> tuple[object, ...]:
     words, rank, nodes, _, _ = example_nodes()
-    return torch.tensor([[3.5, 3.25, 4.0], [0.5, 0.5, 0.5]], dtype=dtype), nodes[:, 0].to(dtype), words, rank, 8
+    return torch.tensor([[3.5, 3.25, 4.0], [2.5, 3.0, 3.5]], dtype=dtype), nodes[:, 0].to(dtype), words, rank, 8
