@@ -7,17 +7,18 @@ the leading dimensions [...].
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
-from ..lie.series import stumpff
+from ..lie.series import has_kernel, stumpff
+from ..ops import lens as ops
+from ..reference import lens as reference
 from ..reference.series import arctan_ratio
 
-_NEWTON_STEPS = 30
 _SOLVED = 1e-4  # a step below it says that Newton's method has arrived; larger where there is no solution
 
 
@@ -40,7 +41,7 @@ def distort_points(points: Tensor, coefficients: Tensor) -> Tensor:
     """
     check_shape(points, [..., "N", 2], name="points", where="distort_points")
     _check_coefficients(coefficients, (4, 5, 8, 12), "distort_points")
-    return _distort(points, coefficients)
+    return reference.distort(points, coefficients)
 
 
 def undistort_points(points: Tensor, coefficients: Tensor) -> Tensor:
@@ -63,14 +64,16 @@ def undistort_points(points: Tensor, coefficients: Tensor) -> Tensor:
     check_shape(points, [..., "N", 2], name="points", where="undistort_points")
     _check_coefficients(coefficients, (4, 5, 8, 12), "undistort_points")
     with torch.no_grad():
-        solution = _newton(points, coefficients)
+        limit = 0.999 * distortion_radius(coefficients)
+        solve = ops.undistort if has_kernel(points) else reference.undistort
+        solution = solve(points.detach(), coefficients.detach().to(points.dtype), limit.to(points.dtype))
     if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
         # From an exact solution, each Newton step gets twice as many derivatives right: 1 after the first, 3 after the second.
         with torch.no_grad():
-            step = _newton_step(solution, points, coefficients)
+            step = reference.newton_step(solution, points, coefficients)
             solved = step.abs().amax(-1, keepdim=True) < _SOLVED
         for _ in range(2):
-            solution = solution - torch.where(solved, _newton_step(solution, points, coefficients), 0.0)
+            solution = solution - torch.where(solved, reference.newton_step(solution, points, coefficients), 0.0)
     return solution
 
 
@@ -123,7 +126,7 @@ def distort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
     tangent = direction[..., :2] * scale
     ratio = 2 * arctan_ratio(tangent.square().sum(-1, keepdim=True))
     half = tangent * ratio  # theta times the unit direction off the axis
-    return half * _fisheye_factor(half.square().sum(-1, keepdim=True), coefficients)
+    return half * reference.fisheye_factor(half.square().sum(-1, keepdim=True), coefficients)
 
 
 def undistort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
@@ -144,117 +147,16 @@ def undistort_fisheye(points: Tensor, coefficients: Tensor) -> Tensor:
     _check_coefficients(coefficients, (4,), "undistort_fisheye")
     squared = points.square().sum(-1, keepdim=True)
     with torch.no_grad():
-        angle = _newton_fisheye(squared.sqrt(), coefficients)
-        s = angle.square()
+        limit = (1 - 1e-6) * fisheye_angle(coefficients)
+        solve = ops.fisheye_angles if has_kernel(points) else reference.fisheye_angles
+        length = torch.linalg.vector_norm(points.detach(), dim=-1)
+        s = solve(length, coefficients.detach().to(points.dtype), limit.to(points.dtype)).square()[..., None]
     if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
-        solved = _fisheye_step(s, squared, coefficients).detach().abs() < _SOLVED
+        solved = reference.fisheye_step(s, squared, coefficients).detach().abs() < _SOLVED
         for _ in range(2):
-            s = s - torch.where(solved, _fisheye_step(s, squared, coefficients), 0.0)
+            s = s - torch.where(solved, reference.fisheye_step(s, squared, coefficients), 0.0)
     cosine, sine_ratio = stumpff(s, 0, 2)
-    return torch.cat([points * (sine_ratio / _fisheye_factor(s, coefficients)), cosine], -1)
-
-
-def _distort(points: Tensor, coefficients: Tensor) -> Tensor:
-    c = coefficients[..., None, :].unbind(-1)
-    x, y = points.unbind(-1)
-    r2 = x * x + y * y
-    radial = _radial(r2, c)
-    xy2 = 2 * x * y
-    u = x * radial + c[2] * xy2 + c[3] * (r2 + 2 * x * x)
-    v = y * radial + c[2] * (r2 + 2 * y * y) + c[3] * xy2
-    if len(c) == 12:
-        u = u + r2 * (c[8] + r2 * c[9])
-        v = v + r2 * (c[10] + r2 * c[11])
-    return torch.stack([u, v], -1)
-
-
-def _radial(r2: Tensor, c: Sequence[Tensor]) -> Tensor:
-    k3 = c[4] if len(c) > 4 else torch.zeros_like(c[0])
-    radial = 1 + r2 * (c[0] + r2 * (c[1] + r2 * k3))
-    return radial / (1 + r2 * (c[5] + r2 * (c[6] + r2 * c[7]))) if len(c) >= 8 else radial
-
-
-def _radial_slope(r2: Tensor, c: Sequence[Tensor]) -> Tensor:
-    """Derivative of the radial factor with respect to r2."""
-    k3 = c[4] if len(c) > 4 else torch.zeros_like(c[0])
-    slope = c[0] + r2 * (2 * c[1] + 3 * r2 * k3)
-    if len(c) < 8:
-        return slope
-    numerator = 1 + r2 * (c[0] + r2 * (c[1] + r2 * k3))
-    denominator = 1 + r2 * (c[5] + r2 * (c[6] + r2 * c[7]))
-    return (slope * denominator - numerator * (c[5] + r2 * (2 * c[6] + 3 * r2 * c[7]))) / denominator.square()
-
-
-def _newton_step(solution: Tensor, target: Tensor, coefficients: Tensor) -> Tensor:
-    """J^-1 (distort(solution) - target), zero where J is singular."""
-    c = coefficients[..., None, :].unbind(-1)
-    x, y = solution.unbind(-1)
-    r2 = x * x + y * y
-    radial, slope = _radial(r2, c), 2 * _radial_slope(r2, c)
-    ux = radial + x * x * slope + 2 * c[2] * y + 6 * c[3] * x
-    uy = x * y * slope + 2 * c[2] * x + 2 * c[3] * y
-    vx = uy
-    vy = radial + y * y * slope + 6 * c[2] * y + 2 * c[3] * x
-    if len(c) == 12:
-        a, b = 2 * c[8] + 4 * r2 * c[9], 2 * c[10] + 4 * r2 * c[11]
-        ux, uy, vx, vy = ux + a * x, uy + a * y, vx + b * x, vy + b * y
-    determinant = ux * vy - uy * vx
-    regular = determinant.abs() > 1e-6
-    inverse = torch.where(regular, 1 / torch.where(regular, determinant, 1.0), 0.0)
-    du, dv = (_distort(solution, coefficients) - target).unbind(-1)
-    return torch.stack([(vy * du - uy * dv) * inverse, (ux * dv - vx * du) * inverse], -1)
-
-
-def _newton(points: Tensor, coefficients: Tensor) -> Tensor:
-    """Newton's method from the distorted points, kept within the radius where the model is one to one."""
-    limit = 0.999 * distortion_radius(coefficients)[..., None, None]
-    solution = _within(points + torch.zeros_like(coefficients[..., None, :1]), limit)
-    tolerance = 4 * torch.finfo(points.dtype).eps
-    for _ in range(_NEWTON_STEPS):
-        step = _newton_step(solution, points, coefficients)
-        new = _within(solution - step, limit)
-        done = bool(((new - solution).abs() <= tolerance * (1 + new.abs())).all())
-        solution = new
-        if done:
-            break
-    return solution
-
-
-def _within(points: Tensor, limit: Tensor) -> Tensor:
-    length = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
-    return torch.where(length > limit, points * (limit / length.clamp(min=1e-30)), points)
-
-
-def _fisheye_factor(s: Tensor, coefficients: Tensor) -> Tensor:
-    """theta_d / theta as a function of s = theta^2 [..., N, 1]."""
-    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
-    return 1 + s * (k1 + s * (k2 + s * (k3 + s * k4)))
-
-
-def _fisheye_step(s: Tensor, squared: Tensor, coefficients: Tensor) -> Tensor:
-    """Newton step for s factor(s)^2 = theta_d^2."""
-    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
-    factor = _fisheye_factor(s, coefficients)
-    slope = factor * (factor + 2 * s * (k1 + s * (2 * k2 + s * (3 * k3 + s * 4 * k4))))
-    regular = slope.abs() > 1e-6
-    return torch.where(regular, (s * factor.square() - squared) / torch.where(regular, slope, 1.0), 0.0)
-
-
-def _newton_fisheye(distorted: Tensor, coefficients: Tensor) -> Tensor:
-    """theta [..., N, 1] from theta_d, kept within the angles where the model is one to one."""
-    k1, k2, k3, k4 = coefficients[..., None, :].split(1, -1)
-    limit = (1 - 1e-6) * fisheye_angle(coefficients)[..., None, None]
-    theta = torch.minimum(distorted, limit)
-    for _ in range(_NEWTON_STEPS):
-        s = theta.square()
-        slope = 1 + s * (3 * k1 + s * (5 * k2 + s * (7 * k3 + s * 9 * k4)))
-        step = (theta * _fisheye_factor(s, coefficients) - distorted) / torch.where(slope.abs() > 1e-6, slope, 1.0)
-        new = torch.minimum((theta - step).clamp(min=0), limit)
-        done = bool(((new - theta).abs() <= 4 * torch.finfo(theta.dtype).eps).all())
-        theta = new
-        if done:
-            break
-    return theta
+    return torch.cat([points * (sine_ratio / reference.fisheye_factor(s, coefficients)), cosine], -1)
 
 
 def _by_lens(coefficients: Tensor, limit: Callable[[np.ndarray], float]) -> Tensor:

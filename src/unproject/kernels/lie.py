@@ -10,15 +10,20 @@ import numpy as np
 from .jit import kernel
 
 
-@kernel(fastmath=False)
+# Taylor coefficients of c_5, c_6 and arctan(u)/u, highest power first; constants of the machine code.
+C5 = tuple((-1) ** n / math.factorial(2 * n + 5) for n in reversed(range(9)))
+C6 = tuple((-1) ** n / math.factorial(2 * n + 6) for n in reversed(range(9)))
+
+
+@kernel(fastmath={"contract"})
 def stumpff(x):
     """c_1 ... c_6 at x >= 0: a series downwards below 1, closed forms upwards above."""
     if x < 1.0:
-        c5, c6 = 0.0, 0.0
-        for n in range(10, -1, -1):
-            c6 = 1.0 - c6 * x / ((2 * n + 7) * (2 * n + 8))
-            c5 = 1.0 - c5 * x / ((2 * n + 6) * (2 * n + 7))
-        c5, c6 = c5 / 120.0, c6 / 720.0
+        c5 = C5[0]
+        c6 = C6[0]
+        for n in range(1, 9):
+            c5 = c5 * x + C5[n]
+            c6 = c6 * x + C6[n]
         c4, c3 = 1.0 / 24.0 - x * c6, 1.0 / 6.0 - x * c5
         c2, c1 = 0.5 - x * c4, 1.0 - x * c3
     else:
