@@ -123,6 +123,8 @@ from .geometry.topology import mesh_topology as mesh_topology
 from .losses.smoothness import edge_length_loss as edge_length_loss
 from .losses.smoothness import laplacian_smoothing_loss as laplacian_smoothing_loss
 from .losses.smoothness import normal_consistency_loss as normal_consistency_loss
+from .render.antialias import antialias as antialias
+from .render.antialias import silhouette as silhouette
 from .render.rasterize import Fragments as Fragments
 from .render.rasterize import peel as peel
 from .render.rasterize import rasterize as rasterize

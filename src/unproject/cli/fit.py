@@ -19,10 +19,10 @@ from ..fit.step import FitStep
 from ..fit.surface import SurfaceOptions
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
+from ..io.atomic import atomic_write
 from ..io.load import load_mesh, load_points, save
 from .manners import Manners, Terminal
 from .picture import save_fit_picture
-from .writing import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Options:
     picture: Path | None = None
     """PNG of the scan and the mesh side by side."""
     seed: int = 0
-    """Seed of the random choices."""
+    """Seed of the samples (method deform; surface makes no random choices)."""
     manners: Manners = field(default_factory=Manners)
 
 
@@ -87,7 +87,7 @@ def _check(options: Options, terminal: Terminal) -> None:
 def _method(options: Options) -> tuple[FitOptions, Mesh | None]:
     if options.method == "deform" or options.template is not None:
         return DeformOptions(seed=options.seed), None if options.template is None else load_mesh(options.template)
-    return SurfaceOptions(holes=options.holes, seed=options.seed), None
+    return SurfaceOptions(holes=options.holes), None
 
 
 def _steps(options: Options, points: PointCloud, method: FitOptions, template: Mesh | None) -> tuple[Iterator[FitStep], FitStep | None]:
@@ -122,7 +122,7 @@ def quality_rows(quality: FitQuality, mesh: Mesh, seconds: float) -> list[tuple[
     """The table at the end of a fit."""
     return [
         ("Chamfer distance", f"{quality.chamfer:.4g} ({100 * quality.chamfer / quality.scale:.3f} % of the longest side)"),
-        ("F-score at 1 %", f"{quality.f_score:.4f}"),
+        (f"F-score at {100 * quality.threshold / quality.scale:.2g} %", f"{quality.f_score:.4f}"),
         ("normal consistency", "no normals in the scan" if quality.normal_consistency is None else f"{quality.normal_consistency:.4f}"),
         ("watertight", "yes" if quality.watertight else f"no, {quality.boundary_edges} boundary edges"),
         ("genus", "-" if quality.genus is None else str(quality.genus)),
@@ -139,4 +139,6 @@ def _extras(options: Options, points: PointCloud, mesh: Mesh, rows: list[tuple[s
     if options.report is not None:
         from ..view.report import fit_report
 
-        write_text(options.report, fit_report(f"unproject fit {options.scan.name}", points, mesh, rows=rows, losses=losses))
+        page = fit_report(f"unproject fit {options.scan.name}", points, mesh, rows=rows, losses=losses)
+        with atomic_write(options.report) as file:
+            file.write(page.encode())

@@ -65,11 +65,15 @@ class Terminal:
             sys.stdout.write(json.dumps(plain(values), allow_nan=False) + "\n")
 
     def progress(self, **columns: str) -> Progress:
-        """A progress bar on stderr with time left. `columns` are further text columns, such as losses="{task.fields[losses]}"."""
+        """A progress bar on stderr with time left, if that is a terminal.
+
+        Args:
+            columns: further text columns, such as losses="{task.fields[losses]}".
+        """
         texts = [TextColumn(text) for text in columns.values()]
         return Progress(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), *texts,
-            console=self._err, transient=True, disable=self.manners.quiet,
+            console=self._err, transient=True, disable=self.manners.quiet or not self._err.is_terminal,
         )  # fmt: skip
 
     def check_output(self, *paths: Path | None, resuming: bool = False) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors.torch import load_file, safe_open
+from safetensors.torch import save as dump
 from torch import Tensor
 
 from ..errors import ArgumentError, FileAccessError, FormatError
+from ..io.atomic import atomic_write
 from .step import FitStep
 
 _FORMAT = "unproject-fit-1"
@@ -46,16 +47,8 @@ def save_checkpoint(path: Path, step: FitStep, *, run: str) -> None:
         "total": str(step.total),
         "losses": json.dumps(dict(step.losses)),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({name: value.detach().contiguous() for name, value in step.state.items()}, temporary, metadata=note)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise FileAccessError(f"{path}: cannot write the checkpoint: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path, durable=True) as file:
+        file.write(dump({name: value.detach().contiguous().clone() for name, value in step.state.items()}, metadata=note))
 
 
 def load_checkpoint(path: Path, *, run: str) -> FitStep:

@@ -11,6 +11,8 @@ from ..geometry.neighbors import PointIndex, build_index, nearest
 from ..struct import TensorStruct
 from .poisson import make_poisson_grid, poisson_indicator, sample_grid
 
+MARGIN = 0.15  # how far beyond the points the surface may go, in longest sides
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceGuess(TensorStruct):
@@ -35,11 +37,12 @@ def guess_distance(points: Tensor, normals: Tensor, areas: Tensor, *, resolution
     """Solve Poisson's equation for oriented points [N, 3] that stand for areas [N], on a grid with `resolution` cells a longest side."""
     grid = make_poisson_grid(points, resolution=resolution, smoothing=1.5)
     indicator = poisson_indicator(grid, normals * areas[:, None])
+    span = resolution * grid.spacing
     level = float((sample_grid(grid, indicator).double() * areas).sum() / areas.double().sum())
-    outside = float(indicator.max())
-    for axis in range(3):  # what reaches the end of the world is closed there
-        indicator.select(axis, 0).fill_(outside)
-        indicator.select(axis, -1).fill_(outside)
+    for axis in range(3):  # what goes on into the void is closed there
+        place = grid.low[axis] + grid.spacing * torch.arange(grid.size[axis], dtype=points.dtype)
+        beyond = (place < points[:, axis].min() - MARGIN * span) | (place > points[:, axis].max() + MARGIN * span)
+        indicator.index_fill_(axis, beyond.nonzero()[:, 0], float(indicator.max()))
     crossings = _crossings(indicator, level) * grid.spacing + grid.low
     return DistanceGuess(indicator=indicator, level=level, low=grid.low, spacing=grid.spacing, crossings=build_index(crossings))
 

@@ -67,9 +67,10 @@ class FieldData(TensorStruct):
 
 
 def make_lattice(points: Tensor, *, low: Tensor, high: Tensor, spacing: float, dilations: int = 2) -> Lattice:
-    """The nodes of the cells that contain points [P, 3], and `dilations` rings of neighbours; low, high [3]: a box around all of it."""
+    """The nodes of the cells that contain points [P, 3], and `dilations` rings of neighbours, inside of the box low, high [3]."""
     size = tuple(int(n) + 2 + dilations for n in ((high - low) / spacing).ceil().tolist())
-    cells = occupied_cells(points, low, spacing)
+    inside = ((points >= low) & (points < high)).all(1)
+    cells = occupied_cells(points[inside], low, spacing)
     words, rank, nodes, columns, present = sparse_nodes(cells, list(size), dilations)
     return Lattice(low=low, spacing=spacing, size=size, words=words, rank=rank, nodes=nodes, columns=columns, present=present)
 
@@ -133,7 +134,7 @@ def solve_implicit(
     stiffness: Tensor,
     start: Tensor | None = None,
     rest: Tensor | None = None,
-    iterations: int = 60,
+    iterations: int = 100,
     tolerance: float = 3e-3,
 ) -> Tensor:
     """The function's values [N] at the nodes.

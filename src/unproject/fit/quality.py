@@ -9,7 +9,7 @@ import torch
 from ..geometry.intersect import self_intersections
 from ..geometry.manifold import classify_surface
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, nearest
+from ..geometry.neighbors import build_index, knn, nearest
 from ..geometry.normals import face_normals
 from ..geometry.points import PointCloud
 from ..geometry.query import closest_point
@@ -26,7 +26,8 @@ class FitQuality:
 
     Attributes:
         chamfer: mean of the mean distances of scan points to the surface and of surface samples to scan points.
-        f_score: harmonic mean of the shares closer than 1 % of the longest side.
+        f_score: harmonic mean of the shares closer than `threshold`.
+        threshold: 1 % of the longest side, or twice the distance between neighbouring points where that is more.
         normal_consistency: mean |cosine| between the scan's normals and the surface's, or None without normals.
         scale: the scan's longest side.
         watertight, boundary_edges, genus, components, self_intersections: of the mesh; genus is None where it has none.
@@ -34,6 +35,7 @@ class FitQuality:
 
     chamfer: float
     f_score: float
+    threshold: float
     normal_consistency: float | None
     scale: float
     watertight: bool
@@ -60,7 +62,9 @@ def fit_quality(points: PointCloud, mesh: Mesh, *, seed: int = 0) -> FitQuality:
     with torch.no_grad():
         there = closest_point(positions, local)
         samples = sample_surface(local, positions.shape[0], generator=torch.Generator().manual_seed(seed))
-        back = nearest(samples.positions, build_index(positions)).squared_distance.sqrt()
+        index = build_index(positions)
+        back = nearest(samples.positions, index).squared_distance.sqrt()
+        spacing = float(knn(index, index, 1, exclude_self=True).squared_distance.sqrt().median())
         distance = there.squared_distance.sqrt()
         consistency = None
         if scan.normals is not None:
@@ -68,11 +72,13 @@ def fit_quality(points: PointCloud, mesh: Mesh, *, seed: int = 0) -> FitQuality:
             consistency = float(cosine.mean())
     topology = mesh_topology(mesh)
     kind = classify_surface(topology)
-    precision, recall = float((back < 0.01).double().mean()), float((distance < 0.01).double().mean())
+    threshold = max(0.01, 2 * spacing)
+    precision, recall = float((back < threshold).double().mean()), float((distance < threshold).double().mean())
     return FitQuality(
         chamfer=0.5 * float(distance.mean() + back.mean()) * float(frame.scale),
         f_score=2 * precision * recall / max(precision + recall, 1e-12),
         normal_consistency=consistency,
+        threshold=threshold * float(frame.scale),
         scale=float(frame.scale),
         watertight=kind.watertight,
         boundary_edges=len(boundary_edges(topology)),

@@ -21,6 +21,8 @@ _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
 _HELD_OUT = 0.15
+_RELIEF = float(__import__("os").environ.get("RELIEF", "0.5"))
+_NORMAL_SHARE = 0.1  # most of a distance is noise that no candidate explains, most of a normal's difference is not
 LENGTHS = (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35)  # candidates, in point spacings
 
 
@@ -134,7 +136,7 @@ def _relief(problem: LevelProblem, values: Tensor) -> Tensor:
     """Weights that turn the squared bending into its absolute value: few strong folds cost less than bending everywhere."""
     near = problem.data.data_nodes.long()
     bent = bending(problem.lattice, values)
-    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()).rsqrt()
+    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()) ** -_RELIEF
     return relief / relief[near].mean()
 
 
@@ -144,16 +146,28 @@ def held_out(count: int, seed: int = 0) -> Tensor:
 
 
 def try_length(problem: LevelProblem, start: LevelState, length: float, asked: Tensor, directions: Tensor) -> tuple[LevelState, Tensor]:
-    """Fit without the points asked, then measure them: the state, and their distances [A] to the surface along directions [P, 3].
+    """Fit without the points asked, then measure them.
 
-    The directions must not depend on the candidate: the nearest point of a rough surface is closer than what the surface predicts.
+    Args:
+        asked: bool [P], points to measure.
+        directions: [P, 3] unit normals of the points that do not depend on the candidate: the nearest point of a rough surface is
+            closer than what the surface predicts.
+
+    Returns:
+        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of the
+        function's slope and its normal (0 if normals are not trusted).
     """
     share = (~asked).to(problem.points.dtype)
     state = start
     for _ in range(_TRIAL_ROUNDS):
         state = solve_round(problem, state, length, share=share)
     polished = solve_round(problem, state, length, share=share, polish=True)
-    return state, _distance_along(problem, polished, problem.points[asked], directions[asked])
+    points, normals = problem.points[asked], directions[asked]
+    distance = _distance_along(problem, polished, points, normals)
+    if not problem.trust_normals:
+        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
+    _, slope = interpolate(problem.lattice, polished.values, points)
+    return state, torch.stack([distance, (slope - normals).norm(dim=1).nan_to_num(1.0)], dim=1)
 
 
 def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
@@ -167,18 +181,36 @@ def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, di
     return moved
 
 
-def choose_length(lengths: list[float], scores: list[Tensor], noise: float) -> int:
-    """Index of the largest length whose mean squared distance is as good as the best one's, by one standard error.
+def choose_length(lengths: list[float], measured: list[Tensor]) -> int:
+    """Index of the best length; without measured normals, of the largest one as good as the best by one standard error of the difference.
 
     Args:
         lengths: descending.
-        scores: a tensor of distances [A] for each length; beyond four times the noise they count as that.
+        measured: what `try_length` returned for each length.
     """
-    squares = [score.abs().clamp(max=4 * noise).square() for score in scores]
-    best = min(range(len(squares)), key=lambda i: float(squares[i].mean()))
+    scores = _scores(measured)
+    best = min(range(len(scores)), key=lambda i: float(scores[i].mean()))
+    if float(measured[0][:, 1].abs().max()) > 0:
+        return best
     for i in range(len(lengths)):
-        excess = squares[i] - squares[best]
-        error = float(excess.std()) / max(len(excess), 1) ** 0.5 if len(excess) > 1 else 0.0
+        excess = scores[i] - scores[best]
+        error = float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
         if float(excess.mean()) <= error:
             return i
     return best
+
+
+def best_trial(measured: list[Tensor]) -> int:
+    """Index of the candidate with the least mean score."""
+    return min(range(len(measured)), key=lambda i: float(_scores(measured)[i].mean()))
+
+
+def _scores(measured: list[Tensor]) -> list[Tensor]:
+    """[A] a candidate: squared distances, and less weight on squared differences of normals, each relative to the least mean of any.
+
+    Distances beyond four standard deviations, and normals that differ by more than 1, count as that.
+    """
+    noise = min(1.4826 * float(m[:, 0].abs().median()) for m in measured)
+    squares = [torch.stack([m[:, 0].abs().clamp(max=4 * noise + 1e-9), m[:, 1].clamp(max=1)], dim=1).double().square() for m in measured]
+    least = torch.stack([square.mean(0) for square in squares]).amin(0).clamp(min=1e-18)
+    return [square[:, 0] / least[0] + _NORMAL_SHARE * square[:, 1] / least[1] for square in squares]

@@ -7,7 +7,7 @@ function on ever finer sparse lattices replaces it; how smooth is decided by poi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -18,6 +18,7 @@ from ..geometry.mesh import Mesh
 from ..geometry.neighbors import build_index, knn, nearest
 from ..geometry.pca import estimate_normals
 from ..geometry.points import PointCloud
+from ..geometry.topology import boundary_vertices, make_topology
 from .extract import extract_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
@@ -29,6 +30,7 @@ from .smoothing import (
     ROUNDS,
     LevelProblem,
     LevelState,
+    best_trial,
     choose_length,
     first_state,
     held_out,
@@ -43,6 +45,7 @@ _NEIGHBORS = 24  # of a point, for its first normal
 _MARGIN = 0.25  # empty space around the scan, in longest sides
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
 _WINDOW = 60_000  # points on which the smoothing length is chosen, where there are many more
+_GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 _FINEST = 1 / 1500  # cells, in longest sides
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
@@ -298,22 +301,17 @@ def _choose_smoothing(work: _Work) -> Stage:
     spacing = work.scene.spacing
     while (place := _next_trial(state)) is not None:
         start = work.kept("trial") if "trial.values" in state else first_state(problem, directions)
-        found, distances = try_length(problem, start, LENGTHS[place] * spacing, asked, directions)
+        found, measured = try_length(problem, start, LENGTHS[place] * spacing, asked, directions)
         work.keep("trial", found)
-        state[f"score.{place}"] = distances
-        yield {"smoothing": LENGTHS[place] * spacing * float(work.frame.scale), "held_out": _root_mean_square(distances, work)}, None
+        state[f"score.{place}"] = measured
+        error = float(measured[:, 0].double().square().mean().sqrt() * work.frame.scale)
+        yield {"smoothing": LENGTHS[place] * spacing * float(work.frame.scale), "held_out": error}, None
     tried = sorted(int(name[6:]) for name in state if name.startswith("score."))
-    scores = [state[f"score.{place}"] for place in tried]
-    noise = 1.4826 * float(torch.stack([score.abs().median() for score in scores]).min())
-    best = tried[choose_length([LENGTHS[place] for place in tried], scores, noise)]
+    best = tried[choose_length([LENGTHS[place] for place in tried], [state[f"score.{place}"] for place in tried])]
     state["length"] = torch.tensor(LENGTHS[best] * spacing * work.options.smoothness, dtype=torch.float64)
     state["reach"] = torch.tensor(work.kept("trial").reach, dtype=torch.float64)
     work.drop("trial.")
     work.drop("score.")
-
-
-def _root_mean_square(distances: Tensor, work: _Work) -> float:
-    return float(distances.double().square().mean().sqrt() * work.frame.scale)
 
 
 def _next_trial(state: Mapping[str, Tensor]) -> int | None:
@@ -323,8 +321,7 @@ def _next_trial(state: Mapping[str, Tensor]) -> int | None:
         if f"score.{place}" not in state:
             return place
     tried = sorted(int(name[6:]) for name in state if name.startswith("score."))
-    mean = {place: float(state[f"score.{place}"].square().mean()) for place in tried}
-    best = min(tried, key=lambda place: mean[place])
+    best = tried[best_trial([state[f"score.{place}"] for place in tried])]
     if best == tried[0] and best > 0:
         return best - 1
     if best == tried[-1] and best + 1 < len(LENGTHS):
@@ -362,8 +359,15 @@ def _solve(work: _Work) -> Stage:
 def _extract(work: _Work) -> Stage:
     if "faces" in work.state:
         return
-    scene, final = work.scene, work.kept("final")
-    mesh = extract_mesh(work.problem().lattice, final.values)
+    scene = work.scene
+    mesh = extract_mesh(work.problem().lattice, work.kept("final").values)
+    for _ in range(_GROWTHS):
+        torn = boundary_vertices(make_topology(mesh.faces, mesh.vertex_count))
+        if not bool(torn.any()):
+            break
+        _grow_lattice(work, mesh.vertices[torn])
+        mesh = extract_mesh(work.problem().lattice, work.kept("final").values)
+    final = work.kept("final")
     if mesh.face_count == 0:
         raise DataError(f"{_WHERE}: the points do not look like a surface; nothing was found")
     good = scene.points[final.weight > 0.1]
@@ -376,6 +380,18 @@ def _extract(work: _Work) -> Stage:
         mesh = trim_mesh(mesh, support)
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
+
+
+def _grow_lattice(work: _Work, places: Tensor) -> None:
+    """More nodes around places where the surface ran out of the lattice, and a new solution with them."""
+    final, state = work.kept("final"), work.state
+    old = work.problem().lattice
+    passes = torch.cat([state["passes"], places])
+    work.start_level(int(state["level"]), passes, _Nearest(old, final.values))
+    problem = work.problem()
+    relief = _Nearest(old, final.relief)(node_positions(problem.lattice))
+    current = replace(final, values=problem.guess, relief=relief)
+    work.keep("final", solve_round(problem, current, float(state["length"]), polish=True))
 
 
 def _finish(work: _Work, mesh: Mesh) -> Mesh:

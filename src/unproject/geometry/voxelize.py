@@ -80,9 +80,10 @@ def mesh_to_sdf(mesh: Mesh, lattice: Lattice, *, exact_voxels: float = 3.0, bvh:
     coarse_size = [math.ceil(n / _STEP) + 1 for n in lattice.size]
     coarse = lattice_points((coarse_size[0], coarse_size[1], coarse_size[2]), frame @ _scaling(_STEP, frame))
     found = closest_point(coarse, (vertices, mesh.faces), bvh=tree)
-    squared, face = coarse_distance(found.face, matrix, vertices.contiguous(), mesh.faces.contiguous(), list(lattice.size))
+    triangles = (vertices.contiguous(), mesh.faces.contiguous())
+    squared, bound, face = coarse_distance(found.face, found.squared_distance.sqrt(), matrix, *triangles, list(lattice.size))
     cell = float(torch.linalg.det(matrix[:3, :3]).abs()) ** (1 / 3)
-    near = (squared <= (exact_voxels * cell) ** 2).nonzero() if math.isfinite(exact_voxels) else (squared >= 0).nonzero()
+    near = (bound <= exact_voxels * cell).nonzero()
     exact = closest_point(apply_affine(frame, near.to(frame.dtype)), (vertices, mesh.faces), bvh=tree)
     squared[tuple(near.T)], face[tuple(near.T)] = exact.squared_distance, exact.face
     inside = _inside(winding_tree((vertices, mesh.faces), bvh=tree), lattice, frame, squared, cell)

@@ -133,7 +133,7 @@ def _in_parts(
         if row < last:
             stops.append(row)
 
-    for_each_range(body, count, grain=2 * _CHUNK // row_bytes)
+    for_each_range(body, count, grain=2 * _CHUNK // max(row_bytes, 1))
     return min(stops)
 
 

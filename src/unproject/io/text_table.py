@@ -212,11 +212,15 @@ def nearest_float32(word: str) -> float:
     double = float(word)
     with np.errstate(over="ignore"):
         guess = np.float32(double)
-    if not np.isfinite(guess) or not np.isfinite(double) or double == 0:
+    if not np.isfinite(double) or double == 0:
         return float(guess)
     exact = Fraction(word)
-    candidates = [c for c in (np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf))) if np.isfinite(c)]
-    return float(min(candidates, key=lambda c: (abs(Fraction(float(c)) - exact), int(c.view(np.uint32)) & 1)))
+    if np.isinf(guess):
+        return float(guess) if abs(exact) >= 2**128 - 2**103 else float(np.copysign(np.finfo(np.float32).max, guess))
+    with np.errstate(over="ignore"):
+        around = (np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf)))
+    finite = [c for c in around if np.isfinite(c)]
+    return float(min(finite, key=lambda c: (abs(Fraction(float(c)) - exact), int(c.view(np.uint32)) & 1)))
 
 
 @dataclass(frozen=True)

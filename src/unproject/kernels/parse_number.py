@@ -239,7 +239,8 @@ def parse_integer(pos):
         at += 1
     value, count, end = digit_run(at, _U(0), 0)
     following = load8(end)
-    if count == 0 or count > 18 or following == 46 or (following | 32) == 101:
+    too_large = count > 19 or value > _U(0x7FFFFFFFFFFFFFFF) + (_U(1) if negative else _U(0))
+    if count == 0 or too_large or following == 46 or (following | 32) == 101:
         real, end, status = parse_float64(pos)
         if status == BAD or not abs(real) < 9.2e18 or real != np.floor(real):
             return np.int64(0), pos, BAD

@@ -48,9 +48,9 @@ def line_kind(pos):
 
 @kernel(fastmath=False)
 def ends(pos):
-    """Whether a line or its comment begins at `pos`."""
+    """Whether a line ends at `pos`, or its comment begins. A zero byte, which no text has, ends it too."""
     c = load8(pos)
-    return c == 10 or c == 35
+    return c == 10 or c == 35 or c == 0
 
 
 @kernel(fastmath=False)
@@ -228,6 +228,8 @@ def parse_lines(start, end, seen, totals, position_kind, targets, hard, state):
         elif kind == NORMAL:
             pos = parse_floats(pos, FLOAT32, 4, targets[4] + seen[2] * 12, 3, hard, state)
             seen[2] += 1
+        if pos >= 0 and kind < EMPTY and load8(pos) == 0:
+            state[0], state[1], pos = NOT_A_NUMBER, pos, -1
         if pos < 0:
             return
         pos = next_line(pos)

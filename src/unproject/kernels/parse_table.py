@@ -23,7 +23,8 @@ FINE, NOT_A_NUMBER, TOO_FEW, TOO_MANY, OUT_OF_RANGE, UNEXPECTED, ENDED = range(7
 
 @kernel(fastmath=False)
 def is_blank(c):
-    return c == 32 or (c >= 9 and c <= 13 and c != 10)
+    """Blanks and control characters, but not line breaks, nor the zeros that end every text."""
+    return c <= 32 and c != 10 and c != 0
 
 
 @kernel(fastmath=False)

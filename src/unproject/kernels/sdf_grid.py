@@ -6,29 +6,31 @@ import numpy as np
 
 from .closest_point import closest_in_block
 from .jit import kernel
-from .simd import bits, first_bit, least, splat
+from .simd import bits, first_bit, least, load, splat
 
 STEP = 4  # lattice points along the edge of a coarse cell
 
 
 @kernel
-def coarse_distance_range(begin, end, candidate, matrix, vertices, faces, squared, face):
+def coarse_distance_range(begin, end, candidate, distance, apart, matrix, vertices, faces, squared, least_possible, face):
     """For all lattice points of the coarse cells [begin, end): the closest of the faces that are closest to the cell's eight corners.
 
     Args:
-        candidate: [X', Y', Z'] face closest to each coarse point, which is every STEP-th lattice point.
+        candidate, distance: [X', Y', Z'] face closest to each coarse point, which is every STEP-th lattice point, and how far it is.
+        apart: [8 STEP^3] distances of a cell's lattice points (z fastest) from its eight corners.
         matrix: [3, 4] world from lattice.
-        squared, face: [X, Y, Z] results, squared distance and face.
+        squared, least_possible, face: [X, Y, Z] results: squared distance, a lower bound of the true distance, face.
     """
     dtype = vertices.dtype
     flat = splat(dtype.type((16 * np.finfo(dtype).eps) ** 2))
-    block = np.empty(72, dtype)
+    block, corner_distance = np.empty(72, dtype), np.empty(8, dtype)
     size_x, size_y, size_z = squared.shape
     cells_y, cells_z = candidate.shape[1] - 1, candidate.shape[2] - 1
     for cell in range(begin, end):
         ci, cj, ck = cell // (cells_y * cells_z), cell // cells_z % cells_y, cell % cells_z
         for c in range(8):
             triangle = candidate[ci + (c & 1), cj + (c >> 1 & 1), ck + (c >> 2)]
+            corner_distance[c] = distance[ci + (c & 1), cj + (c >> 1 & 1), ck + (c >> 2)]
             for corner in range(3):
                 for axis in range(3):
                     block[24 * corner + 8 * axis + c] = vertices[faces[triangle, corner], axis]
@@ -41,5 +43,7 @@ def coarse_distance_range(begin, end, candidate, matrix, vertices, faces, square
                     distances, _, _, _ = closest_in_block(block, 0, splat(x), splat(y), splat(z), flat)
                     nearest = least(distances)
                     squared[i, j, k] = nearest
+                    place = ((i - ci * STEP) * STEP + j - cj * STEP) * STEP + k - ck * STEP
+                    least_possible[i, j, k] = -least(load(apart, 8 * place) - load(corner_distance, 0))
                     which = first_bit(bits(distances == splat(nearest)))
                     face[i, j, k] = candidate[ci + (which & 1), cj + (which >> 1 & 1), ck + (which >> 2)]

@@ -67,7 +67,7 @@ def solve_field(
     tolerance: float,
 ) -> tuple[Tensor, Tensor]:
     """Conjugate gradients with the diagonal as preconditioner from `start` [N]: the solution [N], and [2] float64: iterations done and
-    the preconditioned residual's norm, relative to the first.
+    the preconditioned residual's norm, relative to the right side's.
 
     data_row int32 [N]: each node's row of stencils [R, 27], -1 for none. Stops at `tolerance` or after `iterations`.
     """
@@ -96,12 +96,13 @@ def solve_field(
     over(kernels.diagonal_rows, stiff, cols, bits, fixed, rows, coefficients, diagonal)
     if count:
         np.maximum(diagonal, scalar(1e-12) * diagonal.max() + scalar(1e-30), out=diagonal)
-    multiply(f)
     d[:] = 0
-    square = total(kernels.update_rows, scalar(1), d, product, diagonal, f, r)
-    first, done = square, 0
+    product[:] = 0
+    reference = total(kernels.update_rows, scalar(0), d, product, diagonal, f, r)
+    multiply(f)
+    square, done = total(kernels.update_rows, scalar(1), d, product, diagonal, f, r), 0
     over(kernels.direction_rows, scalar(0), r, diagonal, d)
-    while done < iterations and square > tolerance * tolerance * first and square > 0:
+    while done < iterations and square > tolerance * tolerance * reference and square > 0:
         curvature = multiply(d)
         if not curvature > 0:
             break
@@ -109,7 +110,7 @@ def solve_field(
         square = total(kernels.update_rows, scalar(before / curvature), d, product, diagonal, f, r)
         over(kernels.direction_rows, scalar(square / before), r, diagonal, d)
         done += 1
-    return torch.from_numpy(f), torch.tensor([done, (square / first) ** 0.5 if first > 0 else 0.0], dtype=torch.float64)
+    return torch.from_numpy(f), torch.tensor([done, (square / reference) ** 0.5 if reference > 0 else 0.0], dtype=torch.float64)
 
 
 @solve_field.register_fake

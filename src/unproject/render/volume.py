@@ -105,7 +105,9 @@ def march_rays(
     if density.shape != (count,) or color.shape[:1] != (count,) or color.dim() != 2:
         got = f"{list(density.shape)} and {list(color.shape)}"
         raise ArgumentError(f"march_rays: `field` must return densities [{count}] and colours [{count}, C], got {got}")
-    return composite(density.reshape(places.shape), color.reshape(*places.shape, color.shape[1]), lengths, places=places, background=background)
+    return composite(
+        density.reshape(places.shape), color.reshape(*places.shape, color.shape[1]), lengths, places=places, background=background
+    )
 
 
 def render_volume(
