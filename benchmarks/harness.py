@@ -98,11 +98,12 @@ def _processor() -> str:
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
-    """--quick, --threads N and --json FILE, which every benchmark has; sets the threads and prints the header."""
+    """--quick, --threads N, --json FILE and --write, which every benchmark has; sets the threads and prints the header."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, unproject and OpenMP peers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
+    parser.add_argument("--write", action="store_true", help="put the tables into this benchmark's section of RESULTS.md")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print("  ".join(f"{name} {value}" for name, value in machine().items()))
@@ -114,3 +115,38 @@ def write_json(path: Path | None, tables: Sequence[Table]) -> None:
     if path is not None:
         content = {"machine": machine(), "tables": [{"title": t.title, "unit": t.unit, "ours": t.ours, "rows": t.rows} for t in tables]}
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def write_results(name: str, tables: Sequence[Table], *, notes: str = "") -> None:
+    """Replace the section of one benchmark in RESULTS.md, or append it.
+
+    Args:
+        name: of the benchmark's file without `.py`; it marks the section.
+        tables: printed as Markdown, values with the ratio to ours in brackets.
+        notes: Markdown after the tables (what the numbers mean, pictures).
+    """
+    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
+    parts = [f"## {name}", f"`python benchmarks/{name}.py --write` on {time.strftime('%Y-%m-%d')}: {facts}.", *map(_markdown, tables), notes]
+    section = f"<!-- {name} -->\n" + "\n\n".join(part for part in parts if part) + f"\n<!-- /{name} -->\n"
+    path = Path(__file__).parent / "RESULTS.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    head, mark, rest = text.partition(f"<!-- {name} -->\n")
+    tail = rest.partition(f"<!-- /{name} -->\n")[2] if mark else ""
+    path.write_text(head.rstrip("\n") + "\n\n" + section + ("\n" + tail.lstrip("\n") if tail.strip() else ""), encoding="utf-8")
+
+
+def _markdown(table: Table) -> str:
+    facts = [key for key in dict.fromkeys(key for row in table.rows for key in row) if key != "label" and key not in table.columns]
+    header = [f"{table.title} ({table.unit})", *table.columns, *facts]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in table.rows:
+        cells = [row["label"], *(_cell(row.get(column), row.get(table.ours), column == table.ours) for column in table.columns)]
+        cells += [f"{row[key]:.3g}" if isinstance(row.get(key), float) else str(row.get(key, "")) for key in facts]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, ours: float | None, is_ours: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if is_ours or not ours else f"{value:.3g} [{value / ours:.2f}]"
