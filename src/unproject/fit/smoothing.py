@@ -21,7 +21,6 @@ _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
 _HELD_OUT = 0.15
-_RELIEF = float(__import__("os").environ.get("RELIEF", "0.5"))
 _NORMAL_SHARE = 0.1  # most of a distance is noise that no candidate explains, most of a normal's difference is not
 LENGTHS = (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35)  # candidates, in point spacings
 
@@ -136,7 +135,7 @@ def _relief(problem: LevelProblem, values: Tensor) -> Tensor:
     """Weights that turn the squared bending into its absolute value: few strong folds cost less than bending everywhere."""
     near = problem.data.data_nodes.long()
     bent = bending(problem.lattice, values)
-    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()) ** -_RELIEF
+    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()) ** -0.5
     return relief / relief[near].mean()
 
 
