@@ -111,7 +111,7 @@ def load_rgbd(frames: RgbdFolder, index: int) -> tuple[Tensor, Tensor]:
         FileAccessError: a file cannot be read. FormatError: it is damaged, no depth image, or of another size than the camera's.
     """
     camera = frames.camera
-    depth = _read_depth(frames.depth_paths[index]) * frames.depth_scale
+    depth = read_depth(frames.depth_paths[index]) * frames.depth_scale
     if tuple(depth.shape) != tuple(camera.image_size):
         sizes = f"{depth.shape[1]} x {depth.shape[0]}, the camera's are {camera.width} x {camera.height}"
         raise FormatError(f"the image is {sizes}", path=frames.depth_paths[index])
@@ -209,7 +209,7 @@ def _first_size(depth_paths: Sequence[Path]) -> tuple[int, int] | None:
     """The size of the first depth image that can be read."""
     for path in depth_paths:
         try:
-            return (lambda shape: (shape[0], shape[1]))(_read_depth(path).shape)
+            return (lambda shape: (shape[0], shape[1]))(read_depth(path).shape)
         except (FormatError, FileAccessError):
             continue
     return None
@@ -281,8 +281,13 @@ def _match_poses(frames: RgbdFolder, names: list[str]) -> list[int | None]:
 # ---- reading ---------------------------------------------------------------------------------------------------------------------
 
 
-def _read_depth(path: Path) -> Tensor:
-    """Counts [H, W] as float32."""
+def read_depth(path: Path) -> Tensor:
+    """A depth image as counts [H, W], float32: 16-bit PNG and the like, TIFF or NPY; times the depth scale it is camera z.
+
+    Raises:
+        FileAccessError: the file cannot be read.
+        FormatError: damaged, or no depth image (8 bits, several channels).
+    """
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
