@@ -17,6 +17,18 @@ from .simd import WIDTH, load, maximum, minimum, select, splat, store
 TINY = 1e-300
 
 
+@kernel(fastmath=False, inline="llvm")
+def lesser(a, b):
+    """One machine instruction, unlike `min`; `b` where either is NaN."""
+    return a if a < b else b
+
+
+@kernel(fastmath=False, inline="llvm")
+def greater(a, b):
+    """One machine instruction, unlike `max`; `b` where either is NaN."""
+    return a if a > b else b
+
+
 @kernel(fastmath=False)
 def flatten_range(begin, end, points, near, orthographic, flat):
     """Pixel and nearness [N, 3] of vertices; the nearness of what is not in front of the near plane is NaN (its faces get clipped)."""
@@ -68,8 +80,8 @@ def clip_face(points, i, j, k, near, orthographic, corners):
 @kernel(fastmath=False, inline="llvm")
 def pixel_range(low, high, size):
     """Pixels whose centres lie in [low, high]: the first, and one past the last, within [0, size]."""
-    first = math.ceil(max(low - 0.5, 0.0)) if low < size + 1.0 else size + 1.0
-    last = math.floor(min(high - 0.5, size - 1.0)) if high > -1.0 else -1.0
+    first = np.ceil(lesser(greater(low - 0.5, 0.0), size + 0.0))
+    last = np.floor(lesser(greater(high - 0.5, -1.0), size - 1.0))
     return np.int64(first), np.int64(last) + 1
 
 
@@ -79,7 +91,7 @@ def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic
     ax, ay, an = flat[i, 0], flat[i, 1], flat[i, 2]
     bx, by, bn = flat[j, 0], flat[j, 1], flat[j, 2]
     cx, cy, cn = flat[k, 0], flat[k, 1], flat[k, 2]
-    if math.isnan(an) or math.isnan(bn) or math.isnan(cn):
+    if math.isnan(an + bn + cn):
         corners = np.empty((4, 3))
         count = clip_face(points, i, j, k, near, orthographic, corners)
         if count == 0 or radius > 0.0:
@@ -89,17 +101,16 @@ def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic
         for c in range(count):
             low_x, high_x = min(low_x, corners[c, 0]), max(high_x, corners[c, 0])
             low_y, high_y = min(low_y, corners[c, 1]), max(high_y, corners[c, 1])
+        hidden = False
     else:
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if not (abs(area) > 0.0 or radius > 0.0) or (cull and area > 0.0) or max(an, max(bn, cn)) < farthest:
-            return 0, 0
-        low_x, high_x = min(ax, min(bx, cx)), max(ax, max(bx, cx))
-        low_y, high_y = min(ay, min(by, cy)), max(ay, max(by, cy))
-    first, last = pixel_range(low_x - radius, high_x + radius, width)
-    if first >= last:
-        return 0, 0
+        hidden = (greater(an, greater(bn, cn)) < farthest) | (cull & (area > 0.0)) | (not (abs(area) > 0.0 or radius > 0.0))
+        low_x, high_x = lesser(ax, lesser(bx, cx)), greater(ax, greater(bx, cx))
+        low_y, high_y = lesser(ay, lesser(by, cy)), greater(ay, greater(by, cy))
+    x_first, x_last = pixel_range(low_x - radius, high_x + radius, width)
     first, last = pixel_range(low_y - radius, high_y + radius, height)
-    return (first, last) if first < last else (0, 0)
+    nothing = hidden | (x_first >= x_last) | (first >= last)
+    return (0, 0) if nothing else (first, last)
 
 
 @kernel
@@ -117,7 +128,7 @@ def image_of(job, job_offsets):
 
 
 @kernel
-def count_rows(begin, end, points, flat, faces, images, job_offsets, size, planes, orthographic, cull, radius, band, rows, counts):
+def count_rows(begin, end, points, flat, faces, images, job_offsets, size, planes, orthographic, cull, radius, shift, rows, counts):
     """Row range [J, 2] of every job, and how many jobs each band of each image gets from this slice.
 
     Args:
@@ -125,11 +136,11 @@ def count_rows(begin, end, points, flat, faces, images, job_offsets, size, plane
         images: [B, 2] first face and first vertex of each image.
         size: (height, width).
         planes: (near, nearness of the far plane).
-        band: rows a band; counts: [B * bands].
+        shift: a band has 2^shift rows; counts: [B * bands].
     """
     height, width = size
     near, farthest = planes
-    bands = (height + band - 1) // band
+    bands = ((height - 1) >> shift) + 1
     image = image_of(begin, job_offsets)
     for job in range(begin, end):
         while job >= job_offsets[image + 1]:
@@ -141,12 +152,12 @@ def count_rows(begin, end, points, flat, faces, images, job_offsets, size, plane
         rows[job, 0] = first
         rows[job, 1] = last
         if first < last:
-            for b in range(first // band, (last - 1) // band + 1):
+            for b in range(first >> shift, ((last - 1) >> shift) + 1):
                 counts[image * bands + b] += 1
 
 
 @kernel
-def fill_bands(begin, end, rows, job_offsets, band, bands, cursor, items):
+def fill_bands(begin, end, rows, job_offsets, shift, bands, cursor, items):
     """List the jobs of every band in ascending order; `cursor` [B * bands] is where this slice's lists begin."""
     image = image_of(begin, job_offsets)
     for job in range(begin, end):
@@ -154,7 +165,7 @@ def fill_bands(begin, end, rows, job_offsets, band, bands, cursor, items):
             image += 1
         first, last = rows[job, 0], rows[job, 1]
         if first < last:
-            for b in range(first // band, (last - 1) // band + 1):
+            for b in range(first >> shift, ((last - 1) >> shift) + 1):
                 slot = cursor[image * bands + b]
                 items[slot] = job
                 cursor[image * bands + b] = slot + 1
@@ -184,20 +195,21 @@ def draw(corners, c, f, centers, row_begin, row_end, width, pitch, nearness, fac
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     if not abs(area) > 0.0:
         return
-    first_row, last_row = pixel_range(min(ay, min(by, cy)), max(ay, max(by, cy)), row_end)
-    x_begin, x_end = pixel_range(min(ax, min(bx, cx)), max(ax, max(bx, cx)), width)
-    first_row = max(first_row, row_begin)
+    first_row, last_row = pixel_range(lesser(ay, lesser(by, cy)), greater(ay, greater(by, cy)), row_end)
+    x_begin, x_end = pixel_range(lesser(ax, lesser(bx, cx)), greater(ax, greater(bx, cx)), width)
+    first_row = greater(first_row, row_begin)
     sign = 1.0 if area > 0.0 else -1.0
     ox0, oy0, rx0, ry0, t0 = edge_equation(ax, ay, bx, by, sign)
     ox1, oy1, rx1, ry1, t1 = edge_equation(bx, by, cx, cy, sign)
     ox2, oy2, rx2, ry2, t2 = edge_equation(cx, cy, ax, ay, sign)
     slope_x = ((bn - an) * (cy - ay) - (cn - an) * (by - ay)) / area
     slope_y = ((cn - an) * (bx - ax) - (bn - an) * (cx - ax)) / area
-    low, high = splat(min(an, min(bn, cn))), splat(max(an, max(bn, cn)))
+    low, high = splat(lesser(an, lesser(bn, cn))), splat(greater(an, greater(bn, cn)))
     x_origin, x_slope, number = splat(ax), splat(slope_x), splat(np.float64(f))
     lane_ox0, lane_ry0, lane_t0 = splat(ox0), splat(ry0), splat(t0)
     lane_ox1, lane_ry1, lane_t1 = splat(ox1), splat(ry1), splat(t1)
     lane_ox2, lane_ry2, lane_t2 = splat(ox2), splat(ry2), splat(t2)
+    zero, outside = splat(0.0), splat(-np.inf)
     for y in range(first_row, last_row):
         py = y + 0.5
         e0, e1, e2 = rx0 * (py - oy0), rx1 * (py - oy1), rx2 * (py - oy2)
@@ -209,17 +221,19 @@ def draw(corners, c, f, centers, row_begin, row_end, width, pitch, nearness, fac
             begin, end = narrow(begin, end, e1, ry1, ox1)
             begin, end = narrow(begin, end, e2, ry2, ox2)
         row = (y - row_begin) * pitch
-        for x in range(begin & -WIDTH, end, WIDTH):
+        for x in range(begin, end, WIDTH):
             px = splat(x + 0.0) + centers
             n = minimum(high, maximum(low, row_nearness + x_slope * (px - x_origin)))
             old = load(nearness, row + x)
-            inside = (lane_e0 - lane_ry0 * (px - lane_ox0) >= lane_t0) & (lane_e1 - lane_ry1 * (px - lane_ox1) >= lane_t1)
-            inside = inside & (lane_e2 - lane_ry2 * (px - lane_ox2) >= lane_t2) & (n > old)
+            inner = minimum(lane_e0 - lane_ry0 * (px - lane_ox0) - lane_t0, lane_e1 - lane_ry1 * (px - lane_ox1) - lane_t1)
+            inner = minimum(inner, lane_e2 - lane_ry2 * (px - lane_ox2) - lane_t2)
+            n = select(inner >= zero, n, outside)  # masks that are used at once: combining them costs more than the rest
             if peel:
                 front = load(behind, row + x)
-                inside = inside & ((n < front) | ((n == front) & (number > load(behind_face, row + x))))
-            store(nearness, row + x, select(inside, n, old))
-            store(face, row + x, select(inside, number, load(face, row + x)))
+                n = select((n < front) | ((n == front) & (number > load(behind_face, row + x))), n, outside)
+            old_face = load(face, row + x)
+            store(nearness, row + x, maximum(n, old))
+            store(face, row + x, select(n > old, number, old_face))  # loaded before: else LLVM makes slow masked stores of this
 
 
 @kernel(fastmath=False, inline="llvm")
@@ -252,7 +266,7 @@ def draw_bands(
     listed = len(offsets) > 0
     peel = behind_face.size > 0
     keep = nearness.size > 0
-    pitch = (width + WIDTH - 1) // WIDTH * WIDTH
+    pitch = width + WIDTH  # a vector may begin at any pixel
     near_buffer = np.empty(min(band, height) * pitch)
     face_buffer = np.empty(min(band, height) * pitch)
     old_near = np.empty(len(near_buffer) if peel else 0)
@@ -280,7 +294,7 @@ def draw_bands(
             f = first_face + (items[item] if listed else item)
             i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
             count = 3
-            if math.isnan(flat[i, 2]) or math.isnan(flat[j, 2]) or math.isnan(flat[k, 2]):
+            if math.isnan(flat[i, 2] + flat[j, 2] + flat[k, 2]):
                 count = clip_face(points, i, j, k, near, orthographic, corners)
             else:
                 corners[0, 0], corners[0, 1], corners[0, 2] = flat[i, 0], flat[i, 1], flat[i, 2]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for, slice_count
 
-_ROWS = 16
+_SHIFT = 4  # a listed band has 2^4 rows
 _JOB_GRAIN = 4096  # faces worth a thread
 _SLOTS = 8  # gradient accumulators where several slices draw one image
 
@@ -105,12 +105,12 @@ def plan_bands(
     parallel_for(kernels.flatten_range, points.shape[0], corner, float(near), orthographic, flat, grain=20_000)
     scene = (corner, flat, faces.numpy(), np.ascontiguousarray(table[:, ::2]), job_offsets)
     listed = 0 < count < 4 * threads and jobs > 0 and (threads > 1 or jobs > 100_000)
-    band = _ROWS if listed else max(size[0], 1)
+    band = 1 << _SHIFT if listed else max(size[0], 1)
     bands = count * -(-size[0] // band)
     offsets, items = np.empty(0, np.int64), np.empty(0, np.int32)
     if listed:
         view = (size, (float(near), far_nearness(far, orthographic)), orthographic, cull, float(radius))
-        offsets, items = _list_faces(scene, view, band, bands)
+        offsets, items = _list_faces(scene, view, bands)
     return Bands(
         scene=scene, offsets=offsets, items=items, band=band, count=bands, work=size[0] * size[1] * count + 4 * jobs,
         points=points.detach(), near=float(near), orthographic=orthographic,
@@ -122,7 +122,7 @@ def far_nearness(far: float, orthographic: bool) -> float:
     return -float(far) if orthographic else 1.0 / float(far)
 
 
-def _list_faces(scene: tuple, view: tuple, band: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+def _list_faces(scene: tuple, view: tuple, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Faces of every band, in ascending order: offsets [bands + 1] and items."""
     from ..kernels import rasterize as kernels
 
@@ -131,10 +131,10 @@ def _list_faces(scene: tuple, view: tuple, band: int, bands: int) -> tuple[np.nd
     slices = min(slice_count(jobs, _JOB_GRAIN), 64)
     rows = np.empty((jobs, 2), np.int32)
     counts = np.zeros((slices, bands), np.int64)
-    for_each_slice(lambda s, begin, end: kernels.count_rows(begin, end, *scene, *view, band, rows, counts[s]), jobs, slices=slices)
+    for_each_slice(lambda s, begin, end: kernels.count_rows(begin, end, *scene, *view, _SHIFT, rows, counts[s]), jobs, slices=slices)
     totals = np.concatenate([[0], np.cumsum(counts.sum(0))])
     cursor = totals[:-1] + np.cumsum(counts, 0) - counts
     items = np.empty(int(totals[-1]), np.int32)
-    fill = (rows, job_offsets, band, bands // (len(job_offsets) - 1))
+    fill = (rows, job_offsets, _SHIFT, bands // (len(job_offsets) - 1))
     for_each_slice(lambda s, begin, end: kernels.fill_bands(begin, end, *fill, cursor[s], items), jobs, slices=slices)
     return totals, items

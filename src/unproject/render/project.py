@@ -63,7 +63,7 @@ def project(
         points, images, shape = _ragged(vertices, faces, matrix, vertex_offsets, face_offsets, where)
     else:
         points, images, shape = _dense(vertices, faces, matrix, where)
-    if not bool(torch.isfinite(points.detach()).all()):
+    if points.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(points.detach()))).all()):
         check_shape(vertices, [..., "V", 3], name="vertices", where=where, finite=True)
         check_camera(camera, where=where)
         raise ArgumentError(f"{where}: projected vertices overflow {describe(points)}: move the scene near the origin")
