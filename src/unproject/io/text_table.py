@@ -15,7 +15,7 @@ from .parts import for_each_part, for_each_range
 
 _CODES = {np.dtype(t): code for code, t in enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"))}
 _EXPECT, _SKIP = 10, 11
-_BYTES_A_SLICE = 1 << 20
+_BYTES_A_SLICE = 1 << 19
 _HARD = 1024
 
 _REASONS = {
