@@ -283,8 +283,7 @@ def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
             return vertices, 0
         marked[faces[pairs.flatten().unique()].flatten()] = 1
         spread = marked.clone()
-        spread[i] = torch.maximum(spread[i], 0.5 * marked[j])
-        spread[j] = torch.maximum(spread[j], 0.5 * marked[i])
+        spread.scatter_reduce_(0, i, 0.5 * marked[j], "amax").scatter_reduce_(0, j, 0.5 * marked[i], "amax")
         degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
         for _ in range(5):
             mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
