@@ -109,6 +109,8 @@ def surface_color(
     specular = specular if shine is None else specular * shine
     if lookup.has_metal:
         color, ambient, specular, shininess = lookup.metallic_roughness(color, ambient, specular, shininess)
+    if appearance.shading.ambient == "diffuse" and not lookup.has_metal:
+        ambient = color
     occlusion = lookup.texture("occlusion_texture", (1,))
     ambient = ambient if occlusion is None else ambient * occlusion
     emissive, glow = lookup.factor("emissive"), lookup.texture("emissive_texture", (3,))
@@ -117,6 +119,14 @@ def surface_color(
     normal = lookup.texture("normal_texture", (3,)) if appearance.shading.normal_maps else None
     opacity = lookup.opacity([values[:, 3] for values in (textured, tint) if values is not None and values.shape[1] == 4])
     return SurfaceColor(reflectance=reflectance, opacity=opacity, tangent_normal=normal)
+
+
+def is_opaque(appearance: Appearance) -> bool:
+    """Whether no material lets anything through."""
+    return all(
+        m.opacity_texture is None and dict(m.parameters).get("alphaMode", "OPAQUE") == "OPAQUE" and float(m.opacity.detach()) >= 1.0
+        for m in appearance.materials
+    )
 
 
 class _Lookup:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from ..geometry.mesh import Mesh
 from ..geometry.topology import Topology, make_topology
 from ..struct import TensorStruct
 from .antialias import antialias_projection
-from .appearance import Appearance, make_appearance, surface_color
+from .appearance import Appearance, is_opaque, make_appearance, surface_color
 from .color import linear_from_srgb, srgb_from_linear
-from .interpolate import Pixels, covered_pixels, interpolate_rows, to_image
+from .interpolate import Pixels, corner_table, covered_pixels, interpolate_rows, to_image
 from .light import AmbientLight, DirectionalLight, Light, check_lights
 from .project import Projection, project
-from .rasterize import Fragments, rasterize_projection
+from .rasterize import Fragments, peel, rasterize_projection
 from .shade import LightTerms, Shading, combine, light_terms
+from .shadow import light_visibility
 from .surface import (
     SeenFaces,
     Surface,
@@ -49,16 +51,22 @@ class RenderOptions:
         antialias: whether outlines are antialiased analytically, which also gives them gradients.
         supersampling: s x s samples a pixel.
         cull_backfaces: leave out faces that are seen from inside.
+        shadows: whether faces keep light from each other (hard shadows, by ray casting; no gradient through their outlines).
+        layers: most layers of faces that show through each other, where materials are not opaque.
     """
 
     background: Any = 1.0
     antialias: bool = False
     supersampling: int = 1
     cull_backfaces: bool = False
+    shadows: bool = False
+    layers: int = 8
 
     def __post_init__(self) -> None:
-        if not isinstance(self.supersampling, int) or self.supersampling < 1:
-            raise ArgumentError(f"RenderOptions: `supersampling` must be a whole number of at least 1, got {self.supersampling!r}")
+        for name in ("supersampling", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"RenderOptions: `{name}` must be a whole number of at least 1, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +151,14 @@ def render_mesh(
     look = make_appearance(whole.materials, shading) if appearance is None else appearance
     if len(look.materials) != len(whole.materials) + 1:
         raise ArgumentError(f"{where}: `appearance` has {len(look.materials) - 1} materials, the mesh {len(whole.materials)}")
-    job = _Job(whole, scene, camera, light_list, shading, options, look)
+    job = _Job(whole, scene, camera, light_list, shading, options, look, offsets)
     fragments = rasterize_projection(scene, camera, cull_backfaces=options.cull_backfaces)
     layer = _shade_layer(job, fragments)
-    if options.supersampling == 1:
-        image, image_fragments = layer.image, fragments
-    else:
-        image, image_fragments = _supersample(job, offsets), fragments
+    image = _with_layers_behind(job, layer.image) if options.supersampling == 1 else _supersample(job)
     if options.antialias:
         if topology is None:
             topology = make_topology(scene.faces, scene.vertex_count, **offsets)
-        image = antialias_projection(image, image_fragments, scene, camera, topology, cull_backfaces=options.cull_backfaces, where=where)
+        image = antialias_projection(image, fragments, scene, camera, topology, cull_backfaces=options.cull_backfaces, where=where)
     return _result(image, layer, fragments, options, shading)
 
 
@@ -166,6 +171,7 @@ class _Job:
     shading: Shading
     options: RenderOptions
     appearance: Appearance
+    offsets: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -212,28 +218,30 @@ def _shade_layer(job: _Job, fragments: Fragments) -> _Layer:
 
 def _light(job: _Job, surface: Surface, pixels: Pixels, seen: SeenFaces, position: Tensor, normal: Tensor, shininess: Tensor) -> LightTerms:
     """Light at the pixels: computed there, or at the corners or centres of the faces they show."""
-    reflection = job.shading.reflection
     if job.shading.interpolation == "phong":
-        eye = toward_eye(surface, position, pixels.image)
-        return light_terms(normal, eye, job.lights, places_of(surface, position, pixels.image), shininess, reflection=reflection)
-    if shininess.dim() > 0:  # that of any pixel of the face: textures of roughness are not resolved by corners
-        each = shininess.new_empty(seen.face.shape[0])
-        shininess = each.index_copy(0, seen.of_pixel, shininess) if not shininess.requires_grad else _face_mean(shininess, seen)
+        return _light_at(job, surface, position, normal, lambda: seen.normal[seen.of_pixel], pixels.image, shininess)
+    if shininess.dim() > 0:
+        shininess = _face_mean(shininess, seen)
     if job.shading.interpolation == "flat":
-        centre, facing = seen.corners.mean(1), _face_normals(surface, seen, job.shading.two_sided)
-        eye = toward_eye(surface, centre, seen.image)
-        terms = light_terms(facing, eye, job.lights, places_of(surface, centre, seen.image), shininess, reflection=reflection)
+        facing = _face_normals(surface, seen, job.shading.two_sided)
+        terms = _light_at(job, surface, seen.corners.mean(1), facing, lambda: seen.normal, seen.image, shininess)
         return terms.map(lambda t: t[seen.of_pixel] if t.dim() > 1 else t)
     rows = surface.normal_corners[seen.face] + (seen.image * surface.normal_stride)[:, None]
-    at_corner = surface.normals[rows].reshape(-1, 3)
-    if job.shading.two_sided:
-        at_corner = turned(at_corner, seen.normal.repeat_interleave(3, 0))
-    places, image = seen.corners.reshape(-1, 3), seen.image.repeat_interleave(3)
-    eye = toward_eye(surface, places, image)
+    at_corner, geometric = surface.normals[rows].reshape(-1, 3), seen.normal.repeat_interleave(3, 0)
+    at_corner = unit(turned(at_corner, geometric) if job.shading.two_sided else at_corner)
     shininess = shininess.repeat_interleave(3) if shininess.dim() > 0 else shininess
-    terms = light_terms(unit(at_corner), eye, job.lights, places_of(surface, places, image), shininess, reflection=reflection)
-    corners = torch.arange(places.shape[0], device=image.device).view(-1, 3)
+    image = seen.image.repeat_interleave(3)
+    terms = _light_at(job, surface, seen.corners.reshape(-1, 3), at_corner, lambda: geometric, image, shininess)
+    corners = corner_table(seen.face.shape[0], image.device)
     return terms.map(lambda t: interpolate_rows(t, corners, seen.of_pixel, pixels.barycentrics) if t.dim() > 1 else t)
+
+
+def _light_at(
+    job: _Job, surface: Surface, position: Tensor, normal: Tensor, geometric: Callable[[], Tensor], image: Tensor, shininess: Tensor
+) -> LightTerms:
+    places, eye = places_of(surface, position, image), toward_eye(surface, position, image)
+    visible = light_visibility(surface, job.scene, job.lights, position, geometric(), image) if job.options.shadows else None
+    return light_terms(normal, eye, job.lights, places, shininess, reflection=job.shading.reflection, visible=visible)
 
 
 def _face_mean(values: Tensor, seen: SeenFaces) -> Tensor:
@@ -271,13 +279,24 @@ def _tint(job: _Job, pixels: Pixels) -> Tensor | None:
     return tint
 
 
-def _supersample(job: _Job, offsets: dict[str, Any]) -> Tensor:
+def _with_layers_behind(job: _Job, image: Tensor) -> Tensor:
+    """An image of the first layer [..., H, W, 4] with what shows through it from behind."""
+    if is_opaque(job.appearance) or job.options.layers == 1:
+        return image
+    layers = peel(job.mesh.vertices, job.mesh.faces, job.camera, cull_backfaces=job.options.cull_backfaces, **job.offsets)
+    for fragments in islice(layers, 1, job.options.layers):
+        image = image + (1 - image[..., 3:]) * _shade_layer(job, fragments).image
+    return image
+
+
+def _supersample(job: _Job) -> Tensor:
     """The shaded image [..., H, W, 4] as means of s x s samples."""
     s, (height, width) = job.options.supersampling, job.camera.image_size
     camera = resize_camera(job.camera, (s * height, s * width))
-    scene = project(job.mesh.vertices, job.mesh.faces, camera, **offsets, where="render_mesh")
+    scene = project(job.mesh.vertices, job.mesh.faces, camera, **job.offsets, where="render_mesh")
     large = dataclasses.replace(job, scene=scene, camera=camera)
-    image = _shade_layer(large, rasterize_projection(scene, camera, cull_backfaces=job.options.cull_backfaces)).image
+    first = _shade_layer(large, rasterize_projection(scene, camera, cull_backfaces=job.options.cull_backfaces))
+    image = _with_layers_behind(large, first.image)
     return image.unflatten(-3, (height, s)).unflatten(-2, (width, s)).mean((-4, -2))
 
 

@@ -28,6 +28,8 @@ class Shading:
             light, "flat" lights each face once, at its centre with its own normal.
         reflection: "phong" (highlight around the mirrored light), "blinn_phong" (around the half vector), "lambert" (no highlight),
             "unlit" (the surface's own colour, no lights).
+        ambient: "material": ambient light is reflected by the ambient factors of materials (times textures); "diffuse": by the diffuse
+            ones, which looks better for files whose exporter wrote some constant.
         two_sided: turn normals to the side that is seen. Otherwise the inside of a surface is lit from its outside only.
         color_space: "srgb": textures and vertex colours are sRGB-encoded and decoded first, light adds up linearly, and the image is
             encoded again, as screens and image files want it. "linear": all values are taken and given as they are.
@@ -38,6 +40,7 @@ class Shading:
 
     interpolation: str = "phong"
     reflection: str = "phong"
+    ambient: str = "material"
     two_sided: bool = True
     color_space: str = "srgb"
     texture_filter: str = "bilinear"
@@ -47,7 +50,7 @@ class Shading:
     def __post_init__(self) -> None:
         choices = {
             "interpolation": INTERPOLATIONS, "reflection": REFLECTIONS, "color_space": COLOR_SPACES, "texture_filter": TEXTURE_FILTERS,
-            "wrap": ("repeat", "clamp", "mirror"),
+            "ambient": ("material", "diffuse"), "wrap": ("repeat", "clamp", "mirror"),
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -46,15 +46,14 @@ def build_mipmap(texture: Tensor) -> Mipmap:
     Source: Williams 1983, Pyramidal parametrics.
     """
     _check_texture(texture, "build_mipmap")
-    levels = [texture.movedim(-1, 0)]
-    while max(levels[-1].shape[1:]) > 1:
-        height, width = (max(1, n // 2) for n in levels[-1].shape[1:])
-        levels.append(torch.nn.functional.adaptive_avg_pool2d(levels[-1], (height, width)))
+    levels = [texture]
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(_halved(_halved(levels[-1], 0), 1))
     sizes, start = [], 0
     for level in levels:
-        sizes.append((start, *level.shape[1:]))
-        start += level.shape[1] * level.shape[2]
-    texels = torch.cat([level.movedim(0, -1).reshape(-1, texture.shape[-1]) for level in levels])
+        sizes.append((start, *level.shape[:2]))
+        start += level.shape[0] * level.shape[1]
+    texels = torch.cat([level.reshape(-1, texture.shape[-1]) for level in levels])
     return Mipmap(texels=texels, sizes=torch.tensor(sizes))
 
 
@@ -116,6 +115,21 @@ def level_of_detail(uv_footprint: Tensor, size: tuple[int, int]) -> Tensor:
     scale = uv_footprint.new_tensor([size[1], size[0]])
     extent = (uv_footprint.detach() * scale).square().sum(-1).amax(-1)
     return (0.5 * torch.log2(extent.clamp_min(1e-12))).clamp_min(0)
+
+
+def _halved(values: Tensor, axis: int) -> Tensor:
+    """Half as many values along an axis, each the exact mean of the stretch it stands for: three values share an odd number."""
+    count = values.shape[axis]
+    if count == 1:
+        return values
+    half = count // 2
+    take = lambda first: values.narrow(axis, first, 2 * half - 1)[(slice(None),) * axis + (slice(None, None, 2),)]
+    if count % 2 == 0:
+        return 0.5 * (take(0) + take(1))
+    shape = [1] * values.dim()
+    shape[axis] = half
+    place = torch.arange(half, dtype=values.dtype, device=values.device).view(shape)
+    return ((half - place) * take(0) + half * take(1) + (place + 1) * take(2)) / count
 
 
 def _check_texture(texture: Tensor, where: str) -> None:
