@@ -154,6 +154,8 @@ from .render.appearance import Appearance as Appearance
 from .render.appearance import make_appearance as make_appearance
 from .render.color import linear_from_srgb as linear_from_srgb
 from .render.color import srgb_from_linear as srgb_from_linear
+from .render.discs import discs_from_points as discs_from_points
+from .render.framing import frame_camera as frame_camera
 from .render.interpolate import interpolate as interpolate
 from .render.interpolate import interpolate_corners as interpolate_corners
 from .render.light import AmbientLight as AmbientLight
