@@ -177,3 +177,17 @@ from .render.texture import sample_texture as sample_texture
 from .render.soft_fragments import SoftFragments as SoftFragments
 from .render.soft_fragments import blend_fragments as blend_fragments
 from .render.soft_fragments import soft_fragments as soft_fragments
+from .register.features import match_features as match_features
+from .register.features import point_features as point_features
+from .register.globally import GlobalOptions as GlobalOptions
+from .register.globally import register_global as register_global
+from .register.icp import IcpOptions as IcpOptions
+from .register.icp import icp as icp
+from .register.icp import icp_steps as icp_steps
+from .register.locate import Instance as Instance
+from .register.locate import LocateOptions as LocateOptions
+from .register.locate import locate as locate
+from .register.locate import locate_steps as locate_steps
+from .register.result import Registration as Registration
+from .register.umeyama import plane_step as plane_step
+from .register.umeyama import umeyama as umeyama
