@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unproject.errors import ArgumentError, DataError
-from unproject.fit.deform import DeformOptions, deform_mesh, untangle
+from unproject.fit.deform import DeformOptions, _prepare, deform_mesh, untangle
 from unproject.fit.step import FitStep
 from unproject.geometry.intersect import self_intersections
 from unproject.geometry.manifold import classify_surface
@@ -17,7 +17,7 @@ from unproject.geometry.query import closest_point
 from unproject.geometry.scan import scan_mesh
 from unproject.geometry.topology import mesh_topology
 
-FAST = DeformOptions(levels=3, steps_per_level=7, samples=2000, face_count=3000)
+FAST = DeformOptions(levels=3, steps_per_level=7, finest_steps=6, samples=2000, face_count=3000)
 
 
 def bumpy() -> Mesh:
@@ -42,6 +42,24 @@ def test_sphere_takes_the_shape_of_a_noisy_scan() -> None:
     kind = classify_surface(mesh_topology(step.mesh))
     assert kind.watertight and kind.genus == 0 and kind.component_count == 1
     assert len(self_intersections(step.mesh)) == 0
+
+
+def test_outliers_do_not_hold_the_surface() -> None:
+    truth = bumpy()
+    step = last(scan_mesh(truth, points=3000, views=6, noise=0.003, outliers=0.05))
+    assert step.mesh is not None
+    distance = closest_point(step.mesh.vertices, truth).squared_distance.sqrt()
+    assert float(distance.mean()) < 0.015 and float(distance.max()) < 0.15  # of about 2.4 across; outliers lie up to 1 away
+
+
+def test_scatter_is_that_of_the_noise_not_of_the_curvature() -> None:
+    random = torch.Generator().manual_seed(0)
+    sphere = torch.nn.functional.normalize(torch.randn(8000, 3, generator=random), dim=1) * 0.5
+    for noise in (0.0, 0.004, 0.01):
+        radius = 1 + 2 * noise * torch.randn(8000, 1, generator=random)
+        scan = _prepare(sphere * radius)
+        trimmed = 0.66 * noise  # root mean square of the inner four fifths of a normal distribution
+        assert abs(scan.noise - trimmed) < 0.06 * trimmed + 1e-4
 
 
 def test_template_keeps_its_faces_and_topology() -> None:

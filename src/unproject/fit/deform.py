@@ -33,10 +33,13 @@ from ..losses.smoothness import edge_length_loss, laplacian_smoothing_loss, norm
 from ..struct import TensorStruct
 from .frame import Frame, scan_frame
 from .gauss_newton import SmoothnessMatrices, data_matrix, factorize, smoothness_matrices, smoothness_matrix
+from .outliers import find_inliers
 from .step import FitStep
 
 _COARSEST_EDGE = 0.16
-_UNTANGLE_ROUNDS = 30
+_UNTANGLE_ROUNDS, _ROUNDS_A_RING = 48, 4
+_SAG = 0.4  # of chords under arcs, times their squared length: a curvature of about three a longest side
+_NOISE_PROBES, _NOISE_NEIGHBORS, _QUADRIC_TERMS = 4000, 32, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ class DeformOptions:
     levels: int = 5
     """Resolutions from coarse to fine."""
     steps_per_level: int = 14
-    """Steps at each resolution."""
+    """Steps at each resolution but the finest."""
+    finest_steps: int = 11
+    """Steps at the finest resolution, which begins near its end and is where nearly all of the time goes."""
     samples: int = 12_000
     """Points of the scan, and of the surface, in a step."""
     face_count: int = 40_000
@@ -122,7 +127,7 @@ def deform_mesh(
     scan = _prepare(frame.to_local(points.positions))
     rebuilds = template is None if options.remesh is None else options.remesh
     lengths = _edge_lengths(scan, options)
-    total = options.levels * options.steps_per_level + 1
+    total = (options.levels - 1) * options.steps_per_level + options.finest_steps + 1
     shape = (
         _start(template, frame, options.align)
         if resume is None
@@ -130,7 +135,8 @@ def deform_mesh(
     )
     level: _Level | None = None
     for done in range(0 if resume is None else resume.index, total):
-        number, step = divmod(done, options.steps_per_level)
+        number = min(done // options.steps_per_level, options.levels - 1)
+        step = done - number * options.steps_per_level
         if done == total - 1:
             vertices, tangled = untangle(shape.vertices, shape.faces)
             shape, losses = replace(shape, vertices=vertices), {"self-intersections": float(tangled)}
@@ -149,15 +155,34 @@ def deform_mesh(
 
 
 def _prepare(positions: Tensor) -> _Scan:
-    """Measure a scan: scatter about local planes (trimmed root mean square) and distance between neighbours."""
+    """The points that belong to a surface, how they scatter about it, and the distance between neighbours."""
+    positions = positions[find_inliers(positions)]
     index = build_index(positions)
     probes = positions[:: max(1, positions.shape[0] // 20_000)]
-    count = min(24, positions.shape[0])
+    seventh = min(6, positions.shape[0] - 1)
+    reach = knn(probes, index, seventh + 1).squared_distance[:, seventh].clamp_min(0).sqrt()
+    noise = _scatter(probes[:: max(1, len(probes) // _NOISE_PROBES)], index)
+    return _Scan(positions=positions, index=index, noise=noise, spacing=max(float(reach.median()) / math.sqrt(2), 1e-4))
+
+
+def _scatter(probes: Tensor, index: PointIndex) -> float:
+    """How far points lie off the quadrics that fit their neighbourhoods (trimmed root mean square, free of what the fit takes away).
+
+    Planes would take the curvature for noise and, in small neighbourhoods, noise for slope.
+    """
+    count = min(_NOISE_NEIGHBORS, index.point_count)
+    if count <= 2 * _QUADRIC_TERMS:
+        return 0.0
     neighbors = knn(probes, index, count)
-    plane = local_pca(positions, neighbors)
-    scatter = ((probes - plane.mean) * plane.axes[:, 0]).sum(1).square() * (count / (count - 1))
-    spacing = float(neighbors.squared_distance[:, min(6, count - 1)].clamp_min(0).sqrt().median()) / math.sqrt(2)
-    return _Scan(positions=positions, index=index, noise=math.sqrt(_trimmed_mean(scatter)), spacing=max(spacing, 1e-4))
+    plane = local_pca(index.points, neighbors)
+    local = torch.einsum("nkc,nac->ank", (index.points[neighbors.index] - plane.mean[:, None]).double(), plane.axes.double())
+    size = neighbors.squared_distance[:, -1:].double().sqrt().clamp_min(1e-12)
+    height, x, y = local[0], local[1] / size, local[2] / size
+    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], 2)
+    normal_matrix = terms.mT @ terms + 1e-9 * count * torch.eye(_QUADRIC_TERMS, dtype=torch.float64)
+    quadric = torch.linalg.solve(normal_matrix, terms.mT @ height[..., None])
+    residual = (height - (terms @ quadric)[..., 0]).flatten().square()
+    return math.sqrt(_trimmed_mean(residual) * count / (count - _QUADRIC_TERMS))
 
 
 def _edge_lengths(scan: _Scan, options: DeformOptions) -> list[float]:
@@ -230,13 +255,13 @@ def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, 
     solve = factorize(near + far + smoothness_matrix(level.matrices, bending, 2 * options.edges / max(topology.edge_count, 1)))
     move = -solve(gradient)
     moved = shape.vertices + move * min(1.0, 4 * level.edge_length / max(float(move.norm(dim=1).max()), 1e-30))
-    weight = shape.weight * _correction(there.squared_distance.detach(), scan.noise)
+    weight = shape.weight * _correction(there.squared_distance.detach(), max(scan.noise, _SAG * _mean_edge(shape.vertices, faces) ** 2))
     return replace(shape, vertices=moved, weight=weight.clamp(1e-2, 1e4)), {name: float(value.detach()) for name, value in terms.items()}
 
 
-def _correction(squared_distance: Tensor, noise: float) -> float:
-    """Factor on the smoothness weight, so that the points come to lie about as far from the surface as they scatter."""
-    return min(max((noise**2 / max(_trimmed_mean(squared_distance), 1e-14)) ** 4, 0.4), 2.5)
+def _correction(squared_distance: Tensor, expected: float) -> float:
+    """Factor on the smoothness weight, so that the points come to lie as far from the surface as they scatter, or as flat faces allow."""
+    return min(max((expected**2 / max(_trimmed_mean(squared_distance), 1e-14)) ** 4, 0.4), 2.5)
 
 
 def _trimmed_mean(values: Tensor) -> float:
@@ -269,26 +294,27 @@ def _mean_edge(vertices: Tensor, faces: Tensor) -> float:
 
 
 def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
-    """Smooth the places where a mesh goes through itself, and ever more around them, until it does not.
+    """Smooth the places where a mesh goes through itself, and where that does not help more rings around them, until it does not.
 
     Returns:
         vertices, and the number of pairs of faces that still intersect (0 unless sheets lie through each other as a whole).
     """
     topology = make_topology(faces, vertices.shape[0])
     i, j = topology.edges.T
-    marked = torch.zeros(vertices.shape[0])
-    for _ in range(_UNTANGLE_ROUNDS):
+    degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
+    for number in range(_UNTANGLE_ROUNDS):
         pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
         if len(pairs) == 0:
             return vertices, 0
+        marked = torch.zeros(vertices.shape[0])
         marked[faces[pairs.flatten().unique()].flatten()] = 1
-        spread = marked.clone()
-        spread.scatter_reduce_(0, i, 0.5 * marked[j], "amax").scatter_reduce_(0, j, 0.5 * marked[i], "amax")
-        degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
-        for _ in range(5):
+        for _ in range(number // _ROUNDS_A_RING):
+            wider = marked.clone()
+            wider.scatter_reduce_(0, i, 0.7 * marked[j], "amax").scatter_reduce_(0, j, 0.7 * marked[i], "amax")
+            marked = wider
+        for _ in range(3):
             mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
-            vertices = torch.lerp(vertices, mean, 0.5 * spread[:, None])
-        marked = spread
+            vertices = torch.lerp(vertices, mean, 0.5 * marked[:, None])
     return vertices, len(self_intersections(Mesh(vertices=vertices, faces=faces)))
 
 
