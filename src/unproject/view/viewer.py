@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import ArgumentError, MissingDependencyError
-from ..geometry.interop import to_trimesh
+from ..io.interop import to_trimesh
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import build_index, knn
 from ..geometry.points import PointCloud
