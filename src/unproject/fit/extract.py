@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..geometry.isosurface import find_isosurface_of_cells
+from ..geometry.laplacian import uniform_laplacian
 from ..geometry.manifold import face_components
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import build_index, knn, nearest
 from ..geometry.normals import face_areas
-from ..geometry.topology import make_topology
+from ..geometry.topology import boundary_vertices, make_topology
 from ..struct import TensorStruct
 from .implicit import Lattice, node_positions
 
 _UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (column, z + 1) of cell corner c: bits x, y, z of c
 _CHUNK = 1 << 20
+_SHRINK, _GROW = 0.5, -0.53  # waves longer than about 10 edges keep their height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,22 @@ def _crossed_cells(lattice: Lattice, values: Tensor, begin: int, end: int) -> Te
     corners = torch.stack([first[:, c] + (d == 2) for c, d in _UPPER], dim=1)  # the node itself is present, so the one above is next
     inside = values[corners] < 0
     return corners[inside.any(1) & ~inside.all(1)]
+
+
+def fair_mesh(mesh: Mesh, *, rounds: int = 2) -> Mesh:
+    """Take out ripples of the length of a cell, which are the lattice's; longer waves stay. Boundaries stay where they are.
+
+    Source: Taubin 1995, "A signal processing approach to fair surface design".
+    """
+    if mesh.face_count == 0:
+        return mesh
+    topology = make_topology(mesh.faces, mesh.vertex_count)
+    laplacian = uniform_laplacian(topology, normalized=True, dtype=mesh.vertices.dtype)
+    free = (~boundary_vertices(topology)).to(mesh.vertices.dtype)[:, None]
+    vertices = mesh.vertices
+    for step in (_SHRINK, _GROW) * rounds:
+        vertices = vertices - step * free * torch.sparse.mm(laplacian, vertices)
+    return replace(mesh, vertices=vertices)
 
 
 def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float, reach: float = 4.0) -> Support:

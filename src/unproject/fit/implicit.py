@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.neighbors import nearest
 from ..ops.smooth_field import field_bending, field_stencils, solve_field
 from ..ops.sparse_nodes import find_nodes, interpolate_nodes, sparse_nodes
 from ..struct import TensorStruct
@@ -68,11 +69,11 @@ class FieldData(TensorStruct):
 
 def make_lattice(points: Tensor, *, low: Tensor, high: Tensor, spacing: float, dilations: int = 2) -> Lattice:
     """The nodes of the cells that contain points [P, 3], and `dilations` rings of neighbours, inside of the box low, high [3]."""
-    size = tuple(int(n) + 2 + dilations for n in ((high - low) / spacing).ceil().tolist())
+    x, y, z = (int(n) + 2 + dilations for n in ((high - low) / spacing).ceil().tolist())
     inside = ((points >= low) & (points < high)).all(1)
     cells = occupied_cells(points[inside], low, spacing)
-    words, rank, nodes, columns, present = sparse_nodes(cells, list(size), dilations)
-    return Lattice(low=low, spacing=spacing, size=size, words=words, rank=rank, nodes=nodes, columns=columns, present=present)
+    words, rank, nodes, columns, present = sparse_nodes(cells, [x, y, z], dilations)
+    return Lattice(low=low, spacing=spacing, size=(x, y, z), words=words, rank=rank, nodes=nodes, columns=columns, present=present)
 
 
 def occupied_cells(points: Tensor, low: Tensor, spacing: float) -> Tensor:
@@ -97,6 +98,22 @@ def interpolate(lattice: Lattice, values: Tensor, points: Tensor) -> tuple[Tenso
     units = ((points - lattice.low) / lattice.spacing).to(values.dtype).contiguous()
     value, gradient = interpolate_nodes(units, values, lattice.words, lattice.rank, lattice.size[2])
     return value, gradient / lattice.spacing
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A function on a lattice, continued outside of it by the nearest node's value."""
+
+    lattice: Lattice
+    values: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """[P] values at points [P, 3]."""
+        value, _ = interpolate(self.lattice, self.values, points)
+        outside = value.isnan().nonzero()[:, 0]
+        if len(outside):
+            value[outside] = self.values[nearest(points[outside], node_positions(self.lattice)).index]
+        return value
 
 
 def bending(lattice: Lattice, values: Tensor) -> Tensor:

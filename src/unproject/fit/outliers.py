@@ -41,6 +41,29 @@ def find_inliers(points: Tensor, *, rounds: int = 3, lonely: float = 2.5, smalle
     return kept
 
 
+def distinct_points(positions: Tensor) -> Tensor:
+    """Indices int64 [M], ascending, of the first of each group of points [N, 3] with equal coordinates."""
+    bits = (positions.double() + 0.0).contiguous().view(torch.int64)  # + 0: -0 is 0
+    key = (bits[:, 0] * -7046029254386353131 + bits[:, 1]) * -4417276706812531889 + bits[:, 2]
+    order = torch.sort(key ^ (key >> 29), stable=True).indices
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = (positions[order[1:]] != positions[order[:-1]]).any(1)
+    return torch.sort(order[new]).values
+
+
+def bulk_local(positions: Tensor) -> Tensor:
+    """Points [N, 3] of any dtype as float32, centred and scaled by where most of them are: a few strays far away cost no precision."""
+    exact = positions.double()
+    tenth = max(1, positions.shape[0] // 10)
+    low = exact.kthvalue(tenth, dim=0).values
+    high = exact.kthvalue(positions.shape[0] + 1 - tenth, dim=0).values
+    scale = (high - low).max()
+    if not bool(scale > 0):
+        low, high = exact.amin(0), exact.amax(0)
+        scale = (high - low).max()
+    return ((exact - (low + high) / 2) / scale).float()
+
+
 def _in_large_groups(neighbors: Tensor, distance: Tensor, reach: Tensor, smallest: int) -> Tensor:
     """bool [N], whether the points linked with this one by steps within `reach` [N] are at least `smallest`."""
     count, k = neighbors.shape

@@ -1,8 +1,8 @@
-"""How smooth a surface the points want: robust solves for one smoothing length, and its choice on points that were held out.
+"""Robust solves for the implicit function with one smoothing length.
 
-The estimate is a smoothing spline: with the smoothing length l, structures shorter than about 2 pi l are taken for noise. Which l predicts
-unseen points best is asked of the data itself. Normals that came with the points weigh as much as they agree with the result; estimated
-ones are only a start: afterwards the function's own slope is used, of length 1, as of a distance.
+The estimate is a smoothing spline: with the smoothing length l, structures shorter than about 2 pi l are taken for noise. Normals that came
+with the points weigh as much as they agree with the result; estimated ones are only a start: afterwards the function's own slope is used,
+of length 1, as of a distance.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ from ..struct import TensorStruct
 from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, solve_implicit
 
 ROUNDS = 4  # solves with new weights for the final estimate
-_TRIAL_ROUNDS = 3
 _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
-_HELD_OUT = 0.15
-_NORMAL_SHARE = 0.1  # most of a distance is noise that no candidate explains, most of a normal's difference is not
-LENGTHS = (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35)  # candidates, in point spacings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,79 +133,3 @@ def _relief(problem: LevelProblem, values: Tensor) -> Tensor:
     bent = bending(problem.lattice, values)
     relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()) ** -0.5
     return relief / relief[near].mean()
-
-
-def held_out(count: int, seed: int = 0) -> Tensor:
-    """bool [count], the points to ask."""
-    return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _HELD_OUT
-
-
-def try_length(problem: LevelProblem, start: LevelState, length: float, asked: Tensor, directions: Tensor) -> tuple[LevelState, Tensor]:
-    """Fit without the points asked, then measure them.
-
-    Args:
-        asked: bool [P], points to measure.
-        directions: [P, 3] unit normals of the points that do not depend on the candidate: the nearest point of a rough surface is
-            closer than what the surface predicts.
-
-    Returns:
-        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of the
-        function's slope and its normal (0 if normals are not trusted).
-    """
-    share = (~asked).to(problem.points.dtype)
-    state = start
-    for _ in range(_TRIAL_ROUNDS):
-        state = solve_round(problem, state, length, share=share)
-    polished = solve_round(problem, state, length, share=share, polish=True)
-    points, normals = problem.points[asked], directions[asked]
-    distance = _distance_along(problem, polished, points, normals)
-    if not problem.trust_normals:
-        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
-    _, slope = interpolate(problem.lattice, polished.values, points)
-    return state, torch.stack([distance, (slope - normals).norm(dim=1).nan_to_num(1.0)], dim=1)
-
-
-def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
-    step_limit = 4 * state.noise
-    moved = torch.zeros_like(points[:, 0])
-    for _ in range(6):
-        value, slope = interpolate(problem.lattice, state.values, points + moved[:, None] * directions)
-        rise = (slope * directions).sum(1)
-        step = value / torch.where(rise.abs() < 0.3, 0.3, rise)
-        moved = torch.where(value.isnan(), moved, moved - 0.8 * step.clamp(-step_limit, step_limit)).clamp(-3 * step_limit, 3 * step_limit)
-    return moved
-
-
-def choose_length(lengths: list[float], measured: list[Tensor]) -> int:
-    """Index of the best length; without measured normals, of the largest one as good as the best by one standard error of the difference.
-
-    Args:
-        lengths: descending.
-        measured: what `try_length` returned for each length.
-    """
-    scores = _scores(measured)
-    best = min(range(len(scores)), key=lambda i: float(scores[i].mean()))
-    if float(measured[0][:, 1].abs().max()) > 0:
-        return best
-    for i in range(len(lengths)):
-        excess = scores[i] - scores[best]
-        error = float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
-        if float(excess.mean()) <= error:
-            return i
-    return best
-
-
-def best_trial(measured: list[Tensor]) -> int:
-    """Index of the candidate with the least mean score."""
-    return min(range(len(measured)), key=lambda i: float(_scores(measured)[i].mean()))
-
-
-def _scores(measured: list[Tensor]) -> list[Tensor]:
-    """[A] a candidate: squared distances, and less weight on squared differences of normals, each relative to the least mean of any.
-
-    Distances beyond four standard deviations, and normals that differ by more than 1, count as that.
-    """
-    noise = min(1.4826 * float(m[:, 0].abs().median()) for m in measured)
-    squares = [torch.stack([m[:, 0].abs().clamp(max=4 * noise + 1e-9), m[:, 1].clamp(max=1)], dim=1).double().square() for m in measured]
-    least = torch.stack([square.mean(0) for square in squares]).amin(0).clamp(min=1e-18)
-    return [square[:, 0] / least[0] + _NORMAL_SHARE * square[:, 1] / least[1] for square in squares]

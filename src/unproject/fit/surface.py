@@ -6,47 +6,36 @@ function on ever finer sparse lattices replaces it; how smooth is decided by poi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn, nearest
+from ..geometry.neighbors import knn
 from ..geometry.pca import estimate_normals
 from ..geometry.points import PointCloud
 from ..geometry.topology import boundary_vertices, make_topology
-from .extract import extract_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
+from .extract import extract_mesh, fair_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
-from .implicit import Lattice, inner_nodes, interpolate, make_lattice, node_positions
+from .implicit import Continued, Lattice, inner_nodes, make_lattice, node_positions
 from .orient import agreement, orient_normals
-from .outliers import find_inliers
-from .smoothing import (
-    LENGTHS,
-    ROUNDS,
-    LevelProblem,
-    LevelState,
-    best_trial,
-    choose_length,
-    first_state,
-    held_out,
-    make_problem,
-    solve_round,
-    try_length,
-)
+from .outliers import bulk_local, distinct_points, find_inliers
+from .scene import Scene, make_scene
+from .smoothing import ROUNDS, LevelProblem, LevelState, first_state, make_problem, solve_round
 from .step import FitStep
+from .trials import choose_length, held_out, move_state, next_trial, trial_points, trial_problem, try_length
 
 _WHERE = "reconstruct_surface"
 _NEIGHBORS = 24  # of a point, for its first normal
 _MARGIN = 0.25  # empty space around the scan, in longest sides
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
-_WINDOW = 60_000  # points on which the smoothing length is chosen, where there are many more
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
-_FINEST = 1 / 1500  # cells, in longest sides
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
 
@@ -98,8 +87,8 @@ def reconstruct_surface(
         DataError: fewer than 4 points, all in one place or on one line, or nothing that looks like a surface.
     """
     _check_options(options)
-    frame = scan_frame(points, where=_WHERE)
-    work = _Work(points, options, frame, dict(resume.state) if resume is not None else {})
+    scan_frame(points, where=_WHERE)  # the errors of bad input
+    work = _Work(points, options, dict(resume.state) if resume is not None else {})
     begin = 0 if resume is None else [name for name, _ in _STAGES].index(resume.stage)
     index = 0 if resume is None else resume.index
     for name, stage in _STAGES[begin:]:
@@ -112,52 +101,58 @@ def reconstruct_surface(
 class _Work:
     """One run: the input, the state that a checkpoint keeps, and what is derived from both when it is first needed."""
 
-    def __init__(self, points: PointCloud, options: SurfaceOptions, frame: Frame, state: dict[str, Tensor]):
-        self.points, self.options, self.frame, self.state = points, options, frame, state
-        self.local = frame.to_local(points.positions)
-        self._scene: _Scene | None = None
-        self._problem: LevelProblem | None = None
+    def __init__(self, points: PointCloud, options: SurfaceOptions, state: dict[str, Tensor]):
+        self.points, self.options, self.state = points, options, state
+
+    @cached_property
+    def frame(self) -> Frame:
+        return scan_frame(PointCloud(positions=self.points.positions[self.state["kept"]]), where=_WHERE)
+
+    @cached_property
+    def scene(self) -> Scene:
+        resolution = self.options.resolution
+        local = self.frame.to_local(self.points.positions[self.state["kept"]])
+        return make_scene(local, resolution=None if resolution is None else resolution / float(self.frame.scale), where=_WHERE)
+
+    @cached_property
+    def guess(self) -> DistanceGuess:
+        scene = self.scene
+        longest = float((scene.points.amax(0) - scene.points.amin(0)).max())
+        return guess_distance(scene.points, self.state["normals"], scene.areas, resolution=round(longest / scene.coarse))
 
     @property
-    def scene(self) -> _Scene:
-        if self._scene is None:
-            self._scene = _make_scene(self.local[self.state["kept"]], self.options, float(self.frame.scale))
-        return self._scene
-
-    @property
-    def spacings(self) -> list[float]:
+    def levels(self) -> list[float]:
         """Cell sizes of the levels, coarse to fine."""
-        return _level_spacings(self.scene.cell, self.scene.coarse)
-
-    def step_count(self) -> int:
-        return 2 + (len(self.spacings) - 1 if "kept" in self.state else 1) + 5 + ROUNDS + 2
+        return self.scene.levels(float(self.state["length"]))
 
     @property
     def trusts_normals(self) -> bool:
         return bool(self.state["trusted"])
 
+    def step_count(self) -> int:
+        return 2 + 4 + (len(self.levels) if "length" in self.state else 3) + ROUNDS + 1
+
+    @cached_property
     def problem(self) -> LevelProblem:
         """The current level's: its lattice lies around the points and `state["passes"]`, its guess is `state["guess"]`."""
-        if self._problem is None:
-            lattice = self.make_lattice(self.scene.points, self.state["passes"])
-            self._problem = self.make_problem(lattice, self.scene.points, self.state["guess"])
-        return self._problem
+        return self._make_problem(self._make_lattice(), self.state["guess"])
 
-    def make_lattice(self, points: Tensor, passes: Tensor) -> Lattice:
-        spacing = self.spacings[int(self.state["level"])]
-        low, high = self.scene.points.amin(0) - _MARGIN, self.scene.points.amax(0) + _MARGIN
-        return make_lattice(torch.cat([points, passes]), low=low, high=high, spacing=spacing)
-
-    def make_problem(self, lattice: Lattice, points: Tensor, guess: Tensor) -> LevelProblem:
-        spacing = self.scene.spacing
-        return make_problem(lattice, points, guess, point_spacing=spacing, trust_normals=self.trusts_normals)
-
-    def start_level(self, level: int, passes: Tensor, evaluate: Any) -> None:
-        self._problem = None
+    def start_level(self, level: int, passes: Tensor, evaluate: Callable[[Tensor], Tensor]) -> LevelProblem:
+        """Make the problem of a level, with a function on points for its guess."""
         self.state.update(level=torch.tensor(level), passes=passes)
-        lattice = self.make_lattice(self.scene.points, passes)
+        lattice = self._make_lattice()
         self.state["guess"] = evaluate(node_positions(lattice))
-        self._problem = self.make_problem(lattice, self.scene.points, self.state["guess"])
+        self.problem = self._make_problem(lattice, self.state["guess"])
+        return self.problem
+
+    def _make_lattice(self) -> Lattice:
+        points, spacing = self.scene.points, self.levels[int(self.state["level"])]
+        low, high = points.amin(0) - _MARGIN, points.amax(0) + _MARGIN
+        return make_lattice(torch.cat([points, self.state["passes"]]), low=low, high=high, spacing=spacing)
+
+    def _make_problem(self, lattice: Lattice, guess: Tensor) -> LevelProblem:
+        scene = self.scene
+        return make_problem(lattice, scene.points, guess, point_spacing=scene.spacing, trust_normals=self.trusts_normals)
 
     def keep(self, prefix: str, state: LevelState) -> None:
         for name in _LEVEL_TENSORS:
@@ -176,56 +171,16 @@ class _Work:
 _LEVEL_TENSORS = ("values", "normals", "weight", "slope_weight", "relief")
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """The points that count, and their scales: all follows from the points kept."""
-
-    points: Tensor
-    neighbors: Tensor
-    areas: Tensor
-    spacing: float
-    cell: float
-    coarse: float
-
-
-def _make_scene(points: Tensor, options: SurfaceOptions, scale: float) -> _Scene:
-    index = build_index(points)
-    found = knn(index, index, min(13, points.shape[0]))
-    reach = min(10, points.shape[0] - 1)
-    areas = torch.pi * found.squared_distance[:, reach] / reach
-    usual = float(areas.median())
-    if not usual > 0:
-        usual = float(areas.mean())
-    if not usual > 0:
-        raise DataError(f"{_WHERE}: most points lie on one another; remove duplicates")
-    spacing = usual**0.5
-    cell = spacing if options.resolution is None else options.resolution / scale
-    longest = float((points.amax(0) - points.amin(0)).max())
-    coarse = longest / min(max(int(1.2 * longest / max(spacing, cell)), 32), 96)
-    return _Scene(
-        points=points,
-        neighbors=found.index[:, 1:].contiguous(),
-        areas=areas.clamp(max=10 * usual),
-        spacing=spacing,
-        cell=max(cell, _FINEST * longest),
-        coarse=coarse,
-    )
-
-
-def _level_spacings(finest: float, coarse: float) -> list[float]:
-    spacings = [finest]
-    while spacings[-1] * 2 < 1.3 * coarse:
-        spacings.append(spacings[-1] * 2)
-    return spacings[::-1]
-
-
 def _find_outliers(work: _Work) -> Stage:
     if "kept" in work.state:
         return
-    count = work.local.shape[0]
-    kept = find_inliers(work.local) if work.options.reject_outliers else torch.arange(count)
+    count = work.points.point_count
+    kept = distinct_points(work.points.positions)
+    distinct = len(kept)
+    if work.options.reject_outliers:
+        kept = kept[find_inliers(bulk_local(work.points.positions[kept]))]
     work.state["kept"] = kept
-    yield {"points": float(len(kept)), "outliers": float(count - len(kept))}, None
+    yield {"points": float(len(kept)), "duplicates": float(count - distinct), "outliers": float(distinct - len(kept))}, None
 
 
 def _orient(work: _Work) -> Stage:
@@ -246,39 +201,49 @@ def _orient(work: _Work) -> Stage:
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
 
 
-def _solve_coarse(work: _Work) -> Stage:
+def _choose_smoothing(work: _Work) -> Stage:
     state, scene = work.state, work.scene
-    length = 1.4 * scene.spacing
+    if "length" in state:
+        return
+    chosen = trial_points(scene)
+    points, directions = (scene.points, state["normals"]) if chosen is None else (scene.points[chosen], state["normals"][chosen])
+    asked = held_out(points.shape[0])
+    make = lambda place: trial_problem(scene, place, points, work.guess, trust_normals=work.trusts_normals)
+    previous = make(int(state["trial.place"])) if "trial.place" in state else None
+    while (place := next_trial(scores := _scores_of(state), scene.first_length, len(scene.lengths))) is not None:
+        problem, length = make(place), scene.lengths[place]
+        start = first_state(problem, directions) if previous is None else move_state(work.kept("trial"), previous, problem)
+        found, measured = try_length(problem, start, length, asked, directions)
+        work.keep("trial", found)
+        state.update({"trial.place": torch.tensor(place), f"score.{place}": measured})
+        state[f"reach.{place}"] = torch.tensor(found.reach, dtype=torch.float64)
+        previous = problem
+        error = float(measured[:, 0].double().square().mean().sqrt() * work.frame.scale)
+        yield {"smoothing": length * float(work.frame.scale), "held_out": error}, None
+    tried = sorted(scores)
+    best = tried[choose_length([scores[place] for place in tried], scene.cell)]
+    state["length"] = torch.tensor(scene.lengths[best] * work.options.smoothness, dtype=torch.float64)
+    state["reach"] = state[f"reach.{best}"]
+    for prefix in ("trial.", "score.", "reach."):
+        work.drop(prefix)
+
+
+def _scores_of(state: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    return {int(name[6:]): value for name, value in state.items() if name.startswith("score.")}
+
+
+def _solve_coarse(work: _Work) -> Stage:
+    state, length = work.state, float(work.state["length"])
     if "level" not in state:
-        longest = float((scene.points.amax(0) - scene.points.amin(0)).max())
-        guess = guess_distance(scene.points, state["normals"], scene.areas, resolution=round(longest / scene.coarse))
-        work.start_level(0, guess.crossings.points, lambda nodes: evaluate_guess(guess, nodes))
-        yield {"cells": scene.coarse}, None
-    while int(state["level"]) + 1 < len(work.spacings):
-        problem = work.problem()
+        work.start_level(0, work.guess.crossings.points, lambda nodes: evaluate_guess(work.guess, nodes))
+    while (level := int(state["level"])) + 1 < len(work.levels):
+        problem = work.problem
         current = first_state(problem, state["normals"])
         for _ in range(2):
             current = solve_round(problem, current, max(length, problem.lattice.spacing))
         state["normals"] = current.normals
-        passes = _passes(problem.lattice, current.values)
-        fallback = _Nearest(problem.lattice, current.values)
-        work.start_level(int(state["level"]) + 1, passes, fallback)
+        work.start_level(level + 1, _passes(problem.lattice, current.values), Continued(problem.lattice, current.values))
         yield {"noise": current.noise * float(work.frame.scale)}, None
-
-
-class _Nearest:
-    """A function on a lattice, continued outside by the nearest node's value."""
-
-    def __init__(self, lattice: Lattice, values: Tensor):
-        self.lattice, self.values = lattice, values
-
-    def __call__(self, points: Tensor) -> Tensor:
-        value, _ = interpolate(self.lattice, self.values, points)
-        outside = value.isnan().nonzero()[:, 0]
-        if len(outside):
-            nodes = node_positions(self.lattice)
-            value[outside] = self.values[nearest(points[outside], nodes).index]
-        return value
 
 
 def _passes(lattice: Lattice, values: Tensor) -> Tensor:
@@ -292,61 +257,10 @@ def _passes(lattice: Lattice, values: Tensor) -> Tensor:
     return node_positions(lattice)[inner[changes]] + 0.25 * lattice.spacing
 
 
-def _choose_smoothing(work: _Work) -> Stage:
-    state = work.state
-    if "length" in state:
-        return
-    problem, directions = _trial_problem(work)
-    asked = held_out(problem.points.shape[0])
-    spacing = work.scene.spacing
-    while (place := _next_trial(state)) is not None:
-        start = work.kept("trial") if "trial.values" in state else first_state(problem, directions)
-        found, measured = try_length(problem, start, LENGTHS[place] * spacing, asked, directions)
-        work.keep("trial", found)
-        state[f"score.{place}"] = measured
-        error = float(measured[:, 0].double().square().mean().sqrt() * work.frame.scale)
-        yield {"smoothing": LENGTHS[place] * spacing * float(work.frame.scale), "held_out": error}, None
-    tried = sorted(int(name[6:]) for name in state if name.startswith("score."))
-    best = tried[choose_length([LENGTHS[place] for place in tried], [state[f"score.{place}"] for place in tried])]
-    state["length"] = torch.tensor(LENGTHS[best] * spacing * work.options.smoothness, dtype=torch.float64)
-    state["reach"] = torch.tensor(work.kept("trial").reach, dtype=torch.float64)
-    work.drop("trial.")
-    work.drop("score.")
-
-
-def _next_trial(state: Mapping[str, Tensor]) -> int | None:
-    """Which of LENGTHS to try next: both middle ones, then on in the direction in which it gets better."""
-    middle = LENGTHS.index(1.4)
-    for place in (middle, middle + 1):
-        if f"score.{place}" not in state:
-            return place
-    tried = sorted(int(name[6:]) for name in state if name.startswith("score."))
-    best = tried[best_trial([state[f"score.{place}"] for place in tried])]
-    if best == tried[0] and best > 0:
-        return best - 1
-    if best == tried[-1] and best + 1 < len(LENGTHS):
-        return best + 1
-    return None
-
-
-def _trial_problem(work: _Work) -> tuple[LevelProblem, Tensor]:
-    """The finest level's problem, or that of a few windows into it, and the points' normals."""
-    scene, normals = work.scene, work.state["normals"]
-    if scene.points.shape[0] <= 2 * _WINDOW:
-        return work.problem(), normals
-    windows = 12
-    centres = scene.points[:: -(-scene.points.shape[0] // windows)]
-    near = knn(centres, scene.points, _WINDOW // windows).index.reshape(-1).unique()
-    points = scene.points[near]
-    lattice = work.make_lattice(points, points[:1])
-    guess = _Nearest(work.problem().lattice, work.state["guess"])(node_positions(lattice))
-    return work.make_problem(lattice, points, guess), normals[near]
-
-
 def _solve(work: _Work) -> Stage:
     state = work.state
     done = int(state.get("rounds", torch.tensor(0)))
-    problem = work.problem()
+    problem = work.problem
     while done < ROUNDS:
         current = work.kept("final") if done else first_state(problem, state["normals"], reach=float(state["reach"]))
         current = solve_round(problem, current, float(state["length"]), polish=done == ROUNDS - 1)
@@ -360,16 +274,17 @@ def _extract(work: _Work) -> Stage:
     if "faces" in work.state:
         return
     scene = work.scene
-    mesh = extract_mesh(work.problem().lattice, work.kept("final").values)
+    mesh = extract_mesh(work.problem.lattice, work.kept("final").values)
     for _ in range(_GROWTHS):
         torn = boundary_vertices(make_topology(mesh.faces, mesh.vertex_count))
         if not bool(torn.any()):
             break
         _grow_lattice(work, mesh.vertices[torn])
-        mesh = extract_mesh(work.problem().lattice, work.kept("final").values)
+        mesh = extract_mesh(work.problem.lattice, work.kept("final").values)
     final = work.kept("final")
     if mesh.face_count == 0:
         raise DataError(f"{_WHERE}: the points do not look like a surface; nothing was found")
+    mesh = fair_mesh(mesh)
     good = scene.points[final.weight > 0.1]
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     mesh = keep_supported_parts(mesh, support.supported)
@@ -385,11 +300,11 @@ def _extract(work: _Work) -> Stage:
 def _grow_lattice(work: _Work, places: Tensor) -> None:
     """More nodes around places where the surface ran out of the lattice, and a new solution with them."""
     final, state = work.kept("final"), work.state
-    old = work.problem().lattice
+    old = work.problem.lattice
     passes = torch.cat([state["passes"], places])
-    work.start_level(int(state["level"]), passes, _Nearest(old, final.values))
-    problem = work.problem()
-    relief = _Nearest(old, final.relief)(node_positions(problem.lattice))
+    work.start_level(int(state["level"]), passes, Continued(old, final.values))
+    problem = work.problem
+    relief = Continued(old, final.relief)(node_positions(problem.lattice))
     current = replace(final, values=problem.guess, relief=relief)
     work.keep("final", solve_round(problem, current, float(state["length"]), polish=True))
 
@@ -418,8 +333,8 @@ def _check_options(options: SurfaceOptions) -> None:
 _STAGES = (
     ("outliers", _find_outliers),
     ("orientation", _orient),
-    ("coarse", _solve_coarse),
     ("smoothing", _choose_smoothing),
+    ("coarse", _solve_coarse),
     ("solve", _solve),
     ("mesh", _extract),
 )

@@ -1,0 +1,135 @@
+"""How smooth a surface the points want: the smoothing length that predicts best what points held out say.
+
+Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse. Of a large scan some windows are
+asked, not all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..geometry.neighbors import knn
+from .guess import DistanceGuess, evaluate_guess
+from .implicit import Continued, interpolate, make_lattice, node_positions
+from .scene import Scene
+from .smoothing import LevelProblem, LevelState, make_problem, solve_round
+
+_ROUNDS = 2
+_HELD_OUT = 0.15
+_WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
+_MARGIN = 0.25
+_BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
+_NORMAL_SHARE = 0.1  # most of a distance is noise that no candidate explains, most of a normal's difference is not
+
+
+def trial_points(scene: Scene) -> Tensor | None:
+    """Indices of the points to try lengths on, or None for all."""
+    if scene.points.shape[0] <= 1.5 * _WINDOWS * _WINDOW:
+        return None
+    centres = scene.points[:: -(-scene.points.shape[0] // _WINDOWS)].contiguous()
+    return knn(centres, scene.points, _WINDOW).index.reshape(-1).unique()
+
+
+def trial_problem(scene: Scene, place: int, points: Tensor, guess: DistanceGuess, *, trust_normals: bool) -> LevelProblem:
+    """The problem of candidate number `place` on some points."""
+    low, high = scene.points.amin(0) - _MARGIN, scene.points.amax(0) + _MARGIN
+    lattice = make_lattice(points, low=low, high=high, spacing=scene.cell_of(scene.lengths[place]))
+    first = evaluate_guess(guess, node_positions(lattice))
+    return make_problem(lattice, points, first, point_spacing=scene.spacing, trust_normals=trust_normals)
+
+
+def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) -> LevelState:
+    """An estimate on another lattice over the same points."""
+    nodes = node_positions(target.lattice)
+    values = Continued(source.lattice, state.values)(nodes)
+    return replace(state, values=values, relief=Continued(source.lattice, state.relief)(nodes))
+
+
+def next_trial(scores: Mapping[int, Tensor], first: int, count: int) -> int | None:
+    """Which candidate to try next: the first two, then on in the direction in which it gets better."""
+    for place in (first, first + 1):
+        if place not in scores:
+            return place
+    tried = sorted(scores)
+    means = [float(score.mean()) for score in _scores([scores[place] for place in tried])]
+    best = tried[means.index(min(means))]
+    if best == tried[0] and best > 0:
+        return best - 1
+    if best == tried[-1] and best + 1 < count:
+        return best + 1
+    return None
+
+
+def held_out(count: int, seed: int = 0) -> Tensor:
+    """bool [count], the points to ask."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _HELD_OUT
+
+
+def try_length(problem: LevelProblem, start: LevelState, length: float, asked: Tensor, directions: Tensor) -> tuple[LevelState, Tensor]:
+    """Fit without the points asked, then measure them.
+
+    Args:
+        asked: bool [P], points to measure.
+        directions: [P, 3] unit normals of the points that do not depend on the candidate: the nearest point of a rough surface is
+            closer than what the surface predicts.
+
+    Returns:
+        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of the
+        function's slope and its normal (0 if normals are not trusted).
+    """
+    share = (~asked).to(problem.points.dtype)
+    state = start
+    for _ in range(_ROUNDS):
+        state = solve_round(problem, state, length, share=share)
+    polished = solve_round(problem, state, length, share=share, polish=True)
+    points, normals = problem.points[asked], directions[asked]
+    distance = _distance_along(problem, polished, points, normals)
+    if not problem.trust_normals:
+        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
+    _, slope = interpolate(problem.lattice, polished.values, points)
+    return state, torch.stack([distance, (slope - normals).norm(dim=1).nan_to_num(1.0)], dim=1)
+
+
+def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
+    step_limit = 4 * state.noise
+    moved = torch.zeros_like(points[:, 0])
+    for _ in range(6):
+        value, slope = interpolate(problem.lattice, state.values, points + moved[:, None] * directions)
+        rise = (slope * directions).sum(1)
+        step = value / torch.where(rise.abs() < 0.3, 0.3, rise)
+        moved = torch.where(value.isnan(), moved, moved - 0.8 * step.clamp(-step_limit, step_limit)).clamp(-3 * step_limit, 3 * step_limit)
+    return moved
+
+
+def choose_length(measured: list[Tensor], cell: float) -> int:
+    """Index of the best length, by what `try_length` returned for each, in descending order of length.
+
+    Without measured normals: of the largest one that is as good as the best, by one standard error of the difference or by what a lattice
+    with this cell size cannot tell.
+    """
+    scores = _scores(measured)
+    best = min(range(len(scores)), key=lambda i: float(scores[i].mean()))
+    if float(measured[0][:, 1].abs().max()) > 0:
+        return best
+    blur = (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
+    for i in range(best):
+        excess = scores[i] - scores[best]
+        error = float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
+        if float(excess.mean()) <= max(error, blur):
+            return i
+    return best
+
+
+def _scores(measured: list[Tensor]) -> list[Tensor]:
+    """[A] a candidate: squared distances, and less weight on squared differences of normals, each relative to the least mean of any.
+
+    Distances beyond four standard deviations, and normals that differ by more than 1, count as that.
+    """
+    noise = min(1.4826 * float(m[:, 0].abs().median()) for m in measured)
+    squares = [torch.stack([m[:, 0].abs().clamp(max=4 * noise + 1e-9), m[:, 1].clamp(max=1)], dim=1).double().square() for m in measured]
+    least = torch.stack([square.mean(0) for square in squares]).amin(0).clamp(min=1e-18)
+    return [square[:, 0] / least[0] + _NORMAL_SHARE * square[:, 1] / least[1] for square in squares]
