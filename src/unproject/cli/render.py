@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from ..camera.camera import Camera, resize_camera
 from ..errors import ArgumentError, FileAccessError
+from ..geometry.material import Material
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
 from ..io.animation import ENDINGS, check_animation, save_animation
@@ -24,6 +27,7 @@ from ..io.images import encode_png
 from ..io.load import load
 from ..io.options import LoadOptions
 from ..render.appearance import Appearance, make_appearance
+from ..render.color import linear_from_srgb
 from ..render.discs import discs_from_points
 from ..render.framing import frame_camera
 from ..render.light import AmbientLight, DirectionalLight, Light
@@ -159,8 +163,6 @@ def _draw(mesh: Mesh, camera: Camera, look: Appearance, plan: _Plan) -> RenderRe
 
 def _drawable(value: Mesh | PointCloud, plan: _Plan, options: Options) -> Mesh:
     """The mesh to draw: points become discs; without any colour, or with --color, one grey."""
-    import dataclasses
-
     if isinstance(value, PointCloud):
         value = (
             discs_from_points(value) if value.point_count else Mesh(vertices=value.positions, faces=torch.zeros((0, 3), dtype=torch.int64))
@@ -169,15 +171,20 @@ def _drawable(value: Mesh | PointCloud, plan: _Plan, options: Options) -> Mesh:
             middle = value.vertices.view(-1, 6, 3).mean(1, keepdim=True)
             larger = middle + options.point_size * (value.vertices.view(-1, 6, 3) - middle)
             value = dataclasses.replace(value, vertices=larger.view(-1, 3))
+    value = dataclasses.replace(value, materials=tuple(_without_haze(material) for material in value.materials))
     plain = value.vertex_colors is None and not value.materials and "colors" not in value.face_attributes
     if plan.color is None and not plain:
         return value
-    from ..geometry.material import Material
-    from ..render.color import linear_from_srgb
-
     chosen = torch.full((3,), _GREY) if plan.color is None else linear_from_srgb(torch.tensor(plan.color))
     material = Material(ambient=chosen, diffuse=chosen, specular=torch.full((3,), 0.08), shininess=torch.tensor(30.0))
     return dataclasses.replace(value, materials=(material,), face_materials=None, vertex_colors=None, face_attributes={})
+
+
+def _without_haze(material: Material) -> Material:
+    """Exponents below 1 come from files that mean a dull surface: their highlight would lie over everything that is lit."""
+    if material.roughness is not None or float(material.shininess) >= 1.0:
+        return material
+    return dataclasses.replace(material, specular=torch.zeros(3), specular_texture=None)
 
 
 def _camera(mesh: Mesh, plan: _Plan, options: Options, azimuth: Any) -> Camera:
@@ -310,8 +317,6 @@ def _save(image: RenderResult, target: Path, options: Options) -> dict[str, Any]
 
 
 def _encoded(image: Tensor, target: Path) -> bytes:
-    import io
-
     from PIL import Image
 
     if target.suffix.lower() == ".png":
@@ -323,8 +328,6 @@ def _encoded(image: Tensor, target: Path) -> bytes:
 
 
 def _encode_depth(depth: Tensor, scale: float) -> bytes:
-    import io
-
     from PIL import Image
 
     stream = io.BytesIO()

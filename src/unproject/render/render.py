@@ -341,9 +341,10 @@ def _checked_mesh(mesh: Any, where: str) -> tuple[Mesh | MeshBatch, dict[str, An
     if not isinstance(mesh, (Mesh, MeshBatch)):
         raise ArgumentTypeError(f"{where}: `mesh` must be a Mesh, a MeshBatch or a list of meshes, got {describe(mesh)}")
     count = mesh.vertices.shape[-2] if mesh.vertices.dim() >= 2 else -1
+    free_uvs = mesh.face_uvs is not None or isinstance(mesh, MeshBatch)
     rows: dict[str, tuple[Any, list[int | str]]] = {
         "vertex_normals": (mesh.vertex_normals, [count, 3]), "corner_normals": (mesh.corner_normals, [mesh.faces.shape[0], 3, 3]),
-        "vertex_colors": (mesh.vertex_colors, [count, "3 or 4"]), "uvs": (mesh.uvs, ["T" if mesh.face_uvs is not None else count, 2]),
+        "vertex_colors": (mesh.vertex_colors, [count, "3 or 4"]), "uvs": (mesh.uvs, ["T" if free_uvs else count, 2]),
     }  # fmt: skip
     for name, (value, shape) in rows.items():
         if value is not None:

@@ -13,7 +13,7 @@ from .light import Light, arriving
 from .project import Projection
 from .surface import Surface, places_of
 
-_LIFT = 1e-4  # how far shadow rays start above the surface, of the scene's size
+_LIFT = 1e-4  # how far shadow rays start above the surface, of the mesh's size
 
 
 def light_visibility(
@@ -36,7 +36,7 @@ def light_visibility(
                 result.append(None)
                 continue
             distance = torch.as_tensor(coming.distance, dtype=position.dtype).expand(position.shape[:1])
-            result.append(~meshes.occluded(position + meshes.lift * normal, coming.toward, distance, image))
+            result.append(~meshes.occluded(position, normal, coming.toward, distance, image))
         return result
 
 
@@ -45,25 +45,25 @@ class _Meshes:
 
     def __init__(self, surface: Surface, scene: Projection):
         self.surface, self.images = surface, scene.images.tolist()
-        self.trees: dict[tuple[int, int], tuple[tuple[Tensor, Tensor], Bvh]] = {}
-        vertices = surface.vertices.detach()
-        self.lift = _LIFT * float((vertices.amax(0) - vertices.amin(0)).norm()) if vertices.numel() else 0.0
+        self.trees: dict[tuple[int, int], tuple[tuple[Tensor, Tensor], Bvh, float]] = {}
 
-    def occluded(self, origin: Tensor, direction: Tensor, distance: Tensor, image: Tensor) -> Tensor:
-        hit = torch.zeros(origin.shape[0], dtype=torch.bool, device=origin.device)
+    def occluded(self, position: Tensor, normal: Tensor, direction: Tensor, distance: Tensor, image: Tensor) -> Tensor:
+        hit = torch.zeros(position.shape[0], dtype=torch.bool, device=position.device)
         for number in range(len(self.images)):
             rows = slice(None) if len(self.images) == 1 else (image == number).nonzero()[:, 0]
-            if origin[rows].shape[0] == 0:
+            if position[rows].shape[0] == 0:
                 continue
-            mesh, tree = self.tree(number)
-            hit[rows] = occluded(origin[rows], direction[rows], mesh, bvh=tree, max_distance=distance[rows])
+            mesh, tree, lift = self.tree(number)
+            origin = position[rows] + lift * normal[rows]
+            hit[rows] = occluded(origin, direction[rows], mesh, bvh=tree, max_distance=distance[rows])
         return hit
 
-    def tree(self, number: int) -> tuple[tuple[Tensor, Tensor], Bvh]:
+    def tree(self, number: int) -> tuple[tuple[Tensor, Tensor], Bvh, float]:
         first, count, _ = self.images[number]
         base = number * self.surface.stride
         if (first, base) not in self.trees:
             faces = self.surface.faces[first : first + count] + base
             mesh = (self.surface.vertices.detach(), faces)
-            self.trees[first, base] = (mesh, build_bvh(*mesh))
+            used = mesh[0][faces.reshape(-1)]
+            self.trees[first, base] = (mesh, build_bvh(*mesh), _LIFT * float((used.amax(0) - used.amin(0)).norm()))
         return self.trees[first, base]

@@ -82,7 +82,11 @@ def make_surface(mesh: Mesh | MeshBatch, scene: Projection, camera: Camera) -> S
     normals, normal_corners, normal_stride = _normals(mesh, vertices, faces, stride)
     uv_corners = None
     if mesh.uvs is not None:
-        uv_corners = faces if mesh.face_uvs is None else mesh.face_uvs.clamp_min(0)
+        uv_corners = faces if mesh.face_uvs is None else mesh.face_uvs
+        if isinstance(mesh, MeshBatch) and mesh.face_uvs is None and mesh.uv_offsets is not None:  # one UV a vertex, where a mesh has some
+            shift = (mesh.uv_offsets - mesh.vertex_offsets)[:-1].repeat_interleave(mesh.face_offsets.diff())
+            uv_corners = faces + shift.to(faces.device)[:, None]
+        uv_corners = uv_corners.clamp(0, max(mesh.uvs.shape[0] - 1, 0))
     pose = camera.camera_from_world.to(vertices.dtype).expand(*scene.shape, 4, 4).reshape(count, 4, 4)
     rotation = pose[:, :3, :3].mT
     center = -(rotation @ pose[:, :3, 3:])
@@ -96,11 +100,16 @@ def make_surface(mesh: Mesh | MeshBatch, scene: Projection, camera: Camera) -> S
 
 def _normals(mesh: Mesh | MeshBatch, vertices: Tensor, faces: Tensor, stride: int) -> tuple[Tensor, Tensor, int]:
     """Normals that the mesh has, else those of its shape; its own ones count as long as all images share them."""
-    absent = getattr(mesh, "absent", {})
-    if mesh.corner_normals is not None and "corner_normals" not in absent:
-        return mesh.corner_normals.reshape(-1, 3).to(vertices.dtype), corner_table(faces.shape[0], faces.device), 0
-    if mesh.vertex_normals is not None and "vertex_normals" not in absent:
-        return mesh.vertex_normals.to(vertices.dtype), faces, 0
+    if mesh.corner_normals is not None:
+        own = mesh.corner_normals.to(vertices.dtype)
+        if isinstance(mesh, MeshBatch) and "corner_normals" in mesh.absent:  # some meshes of the batch have none
+            own = torch.where(own.isnan(), vertex_normals(vertices, faces)[faces], own)
+        return own.reshape(-1, 3), corner_table(faces.shape[0], faces.device), 0
+    if mesh.vertex_normals is not None:
+        own = mesh.vertex_normals.to(vertices.dtype)
+        if isinstance(mesh, MeshBatch) and "vertex_normals" in mesh.absent:
+            own = torch.where(own.isnan(), vertex_normals(vertices, faces), own)
+        return own, faces, 0
     if not stride:
         return vertex_normals(vertices, faces), faces, 0
     images = vertices.shape[0] // stride
