@@ -56,7 +56,10 @@ def learn_colors(model: ColorModel | None, image: Tensor, inside: Tensor, outsid
 def _histogram(bins: Tensor) -> Tensor:
     """Smoothed over neighbouring colours, so that noise and a changing light find what was learnt."""
     side = 1 << _BITS
-    counts = torch.bincount(bins, minlength=side**3).float().reshape(1, 1, side, side, side)
-    for _ in range(2):
-        counts = torch.nn.functional.avg_pool3d(counts, 3, stride=1, padding=1)
+    counts = torch.bincount(bins, minlength=side**3).float().reshape(side, side, side)
+    for axis in (0, 1, 2, 0, 1, 2):
+        wide = counts.clone()
+        wide.narrow(axis, 1, side - 1).add_(counts.narrow(axis, 0, side - 1))
+        wide.narrow(axis, 0, side - 1).add_(counts.narrow(axis, 1, side - 1))
+        counts = wide
     return counts.flatten() / counts.sum().clamp(min=1e-12)

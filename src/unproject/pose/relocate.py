@@ -18,13 +18,12 @@ from .color_model import ColorModel, color_index
 _WIDTH = 96  # pixels of the small image in which hypotheses are compared
 _VIEWS, _TURNS = 42, 6
 _SCALES = (0.8, 1.0, 1.25)
-_PLACES = 3
+_PLACES = 2
+_SEEN, _NEW = 3, 4  # hypotheses to return of either kind
 _BATCH = 256
 
 
-def relocate(
-    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor, count: int = 5
-) -> Iterator[Tensor]:
+def relocate(image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor) -> Iterator[Tensor]:
     """Poses [4, 4] float64 that may be the object's, the likeliest first.
 
     Args:
@@ -34,7 +33,6 @@ def relocate(
         camera: without lens distortion, at the identity pose.
         rotations: [K, 3, 3] in which the object was seen before; they are tried beside a covering of all.
         around: [4, 4] its last pose, which says how far away it is.
-        count: hypotheses to return.
     """
     small = resize_camera(camera, (max(8, round(_WIDTH * camera.height / camera.width)), _WIDTH))
     evidence = _evidence(image, colors, small)
@@ -44,15 +42,18 @@ def relocate(
     places = _gatherings(evidence, max(1, round(pixels)))
     if len(places) == 0:
         return
-    poses = _hypotheses(places, rotations, small, distance)
-    scores = torch.cat([_score(batch, evidence, mesh, small) for batch in poses.split(_BATCH)])
-    order, chosen = scores.argsort(descending=True), []
-    for k in order.tolist():
-        if float(scores[k]) <= 0 or len(chosen) == count:
-            return
-        if all(_differ(poses[k], other, radius) for other in chosen):
-            chosen.append(poses[k])
-            yield poses[k].double()
+    seen = _hypotheses(places, rotations.float(), small, distance, _SCALES, relative=False)
+    covering = _hypotheses(places, _covering(), small, distance, (1.0,), relative=True)
+    chosen: list[Tensor] = []
+    for poses, count in ((seen, _SEEN), (covering, _NEW)):
+        scores = torch.cat([_score(batch, evidence, mesh, small) for batch in poses.split(_BATCH)])
+        end = len(chosen) + count
+        for k in scores.argsort(descending=True).tolist():
+            if float(scores[k]) <= 0 or len(chosen) == end:
+                break
+            if all(_differ(poses[k], other, radius) for other in chosen):
+                chosen.append(poses[k])
+                yield poses[k].double()
 
 
 def _evidence(image: Tensor, colors: ColorModel, small: Camera) -> Tensor:
@@ -73,24 +74,25 @@ def _gatherings(evidence: Tensor, radius: int) -> Tensor:
     return torch.stack([columns[order] + 0.5, rows[order] + 0.5], 1)
 
 
-def _hypotheses(places: Tensor, rotations: Tensor, small: Camera, distance: float) -> Tensor:
-    """[N, 4, 4] all rotations at all places and distances, as seen from there."""
-    covering = fibonacci_viewpoints(_VIEWS)[:, :3, :3].to(torch.float32)
+def _covering() -> Tensor:
+    """[N, 3, 3] rotations spread over all."""
+    views = fibonacci_viewpoints(_VIEWS)[:, :3, :3].to(torch.float32)
     angles = torch.arange(_TURNS) * (2 * torch.pi / _TURNS)
     turns = so3_exp(torch.stack([torch.zeros(_TURNS), torch.zeros(_TURNS), angles], 1))
-    covering = (turns[:, None] @ covering).reshape(-1, 3, 3)
-    everything = torch.cat([rotations.float(), covering])
+    return (turns[:, None] @ views).reshape(-1, 3, 3)
+
+
+def _hypotheses(places: Tensor, rotations: Tensor, small: Camera, distance: float, scales: tuple[float, ...], *, relative: bool) -> Tensor:
+    """[N, 4, 4] all rotations [R, 3, 3] at all places [P, 2] and distances; relative: as seen along the ray to the place."""
     rays = torch.cat([places, torch.ones(len(places), 1)], 1).float() @ torch.linalg.inv(small.intrinsics).T
     rays = torch.nn.functional.normalize(rays, dim=1)
-    scales = torch.tensor(_SCALES)
-    poses = torch.eye(4).repeat(len(places), len(scales), len(everything), 1, 1)
-    forward = torch.tensor([0.0, 0.0, 1.0]).expand_as(rays)
-    axis = torch.linalg.cross(forward, rays)
-    tilt = so3_exp(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * torch.atan2(axis.norm(dim=1), rays[:, 2])[:, None])
-    seen = len(rotations)  # these are as they were in the camera, the covering is relative to the ray
-    poses[..., :seen, :3, :3] = everything[:seen]
-    poses[..., seen:, :3, :3] = (tilt[:, None] @ everything[seen:])[:, None]
-    poses[..., :3, 3] = rays[:, None, None] * (distance * scales)[None, :, None, None]
+    poses = torch.eye(4).repeat(len(places), len(scales), len(rotations), 1, 1)
+    poses[..., :3, :3] = rotations
+    if relative:
+        axis = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]).expand_as(rays), rays)
+        tilt = so3_exp(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * torch.atan2(axis.norm(dim=1), rays[:, 2])[:, None])
+        poses[..., :3, :3] = (tilt[:, None] @ rotations)[:, None]
+    poses[..., :3, 3] = rays[:, None, None] * (distance * torch.tensor(scales))[None, :, None, None]
     return poses.reshape(-1, 4, 4)
 
 

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from ..camera.camera import Camera
+from ..ops import track_terms as ops
+from ..reference import track_terms as reference
 from ..struct import TensorStruct
-from .track_terms import NormalEquations, pixel_jacobian, point_jacobian
+from .track_terms import NormalEquations, unpack
 from .view import View
 
 LEVELS = 3
 _CELL = 7  # pixels: one point in each, where the texture is strongest
 _WEAKEST = 4.0  # grey levels a pixel
 _NOISE = 4.0  # grey levels
-_TUKEY = 4.7
 _PIXELS_ALIKE = 4.0
 
 
@@ -123,32 +124,10 @@ def make_keyframe(pyramid: Pyramid, view: View) -> Keyframe | None:
 
 
 def texture_term(pyramid: Pyramid, keyframe: Keyframe, camera: Camera, pose: Tensor, center: Tensor, *, level: int) -> NormalEquations:
-    """Differences of brightness between an image and the keyframe, with the gain between both estimated and outliers weighed down."""
-    points = keyframe.points @ pose[:3, :3].T + pose[:3, 3]
-    pixels, slope = pixel_jacobian(camera, points)
-    found, inside = sample_pyramid(pyramid, level, pixels)
-    value, expected = found[0], keyframe.values[level]
-    gain = _gain(value, expected, inside)
-    residual = gain * expected - value
-    if int(inside.sum()) < 8:
-        return NormalEquations(hessian=torch.zeros(6, 6, dtype=torch.float64), gradient=torch.zeros(6, dtype=torch.float64), support=0.0)
-    sigma = max(1.5 * float(residual[inside].abs().median()), _NOISE)
-    weight = inside * (1 - (residual / (_TUKEY * sigma)).square()).clamp(min=0).square() / (sigma**2 * _PIXELS_ALIKE)
-    jacobian = ((found[1:].T[:, None] @ slope) @ point_jacobian(points, center))[:, 0].double()
-    weighted = jacobian * weight.double()[:, None]
-    return NormalEquations(
-        hessian=weighted.T @ jacobian, gradient=weighted.T @ residual.double(), support=_similarity(value[inside], expected[inside])
-    )
+    """Differences of brightness between an image and the keyframe, with the gain between both estimated and outliers weighed down.
 
-
-def _gain(value: Tensor, expected: Tensor, inside: Tensor) -> float:
-    """How much stronger the contrast is now than then, from the middle half of both."""
-    if int(inside.sum()) < 8:
-        return 1.0
-    return min(max(float(value[inside].abs().median()) / max(float(expected[inside].abs().median()), 1.0), 0.3), 3.0)
-
-
-def _similarity(a: Tensor, b: Tensor) -> float:
-    """Normalized correlation in [-1, 1], of values that outliers cannot dominate."""
-    a, b = (torch.tanh(v / (2 * v.abs().median().clamp(min=1.0))) for v in (a, b))
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-6))
+    Its support is the normalized correlation of both, in [-1, 1].
+    """
+    run = ops.texture_equations if pose.device.type == "cpu" else reference.texture_equations
+    image = (pyramid.levels[level], pyramid.corner, 2.0**-level)
+    return unpack(run(*image, keyframe.points, keyframe.values[level], camera.intrinsics, pose, center, _NOISE, _PIXELS_ALIKE))

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..camera.camera import Camera
 from ..lie.so3 import hat, so3_exp
-from ..ops.region_lines import region_lines as region_lines_kernel
-from ..reference.region_lines import region_lines as region_lines_twin
+from ..ops import track_terms as ops
+from ..reference import track_terms as reference
 from ..struct import TensorStruct
 from .color_model import ColorModel
 from .view import Contour, View
 
-LENGTH, OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
+_LENGTH, _OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
 _TUKEY = 4.7
 _LINES_ALIKE = 3.0  # neighbouring lines see the same pixels: their number overstates what they know
 _PIXELS_ALIKE = 4.0
@@ -59,15 +59,6 @@ def point_jacobian(points: Tensor, center: Tensor) -> Tensor:
     return torch.cat([torch.eye(3).to(points).expand(len(points), 3, 3), turn], -1)
 
 
-def pixel_jacobian(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels [N, 2] of camera-frame points [N, 3] and their derivative [N, 2, 3]."""
-    image = points @ camera.intrinsics.T
-    z = image[:, 2:]
-    pixels = image[:, :2] / z
-    slope = (camera.intrinsics[:2] - pixels[:, :, None] * camera.intrinsics[2]) / z[:, :, None]
-    return pixels, slope
-
-
 def outline_term(
     image: Tensor, colors: ColorModel, contour: Contour, camera: Camera, pose: Tensor, center: Tensor, *, step: int
 ) -> NormalEquations:
@@ -75,28 +66,16 @@ def outline_term(
 
     Lines that disagree with most others, as those on something in front do, weigh less.
     """
-    points = contour.points @ pose[:3, :3].T + pose[:3, 3]
-    pixels, slope = pixel_jacobian(camera, points)
-    reach = (contour.reach / step).floor().long().clamp(min=1)
-    run = region_lines_kernel if image.device.type == "cpu" else region_lines_twin
+    run = ops.outline_equations if image.device.type == "cpu" else reference.outline_equations
+    reach = (contour.reach / step).long().clamp(min=1)
+    geometry = (contour.points, contour.normals, reach, camera.intrinsics, pose, center)
     trust = 1 / (1 + 1 / step)
-    distance, variance, known = run(image, colors.odds, pixels, contour.normals, reach, step, LENGTH, OFFSETS, trust).unbind(-1)
-    span = float(step)
-    flat = span**2 * OFFSETS * (OFFSETS + 1) / 3  # variance of a line that knows nothing
-    seen = distance.abs() + variance.sqrt() < 0.9 * OFFSETS * span  # else all of it is on one side, behind something or far off
-    usable = (known > 0.6) & (variance < 0.5 * flat) & seen
-    variance = variance + 0.5 * span**2
-    weight = usable / (variance * _LINES_ALIKE)
-    if bool(usable.any()):
-        typical = float(distance[usable].abs().median()) + 0.5 * span
-        weight = weight / (1 + (distance / typical).square()).square()
-    agrees = usable & (distance.abs() < 2 * span + 1)
-    jacobian = ((contour.normals[:, None] @ slope) @ point_jacobian(points, center))[:, 0]
-    equations = _equations(jacobian, distance, weight)
-    asked = int((known > 0.6).sum())
-    return NormalEquations(
-        hessian=equations.hessian, gradient=equations.gradient, support=float(agrees.sum()) / asked if asked >= 0.25 * len(known) else 0.0
-    )
+    return unpack(run(image, colors.odds, *geometry, step, _LENGTH, _OFFSETS, trust, _LINES_ALIKE))
+
+
+def unpack(values: Tensor) -> NormalEquations:
+    """The equations that an operator returns as 43 numbers."""
+    return NormalEquations(hessian=values[:36].view(6, 6), gradient=values[36:42], support=float(values[42]))
 
 
 def depth_term(
@@ -119,7 +98,8 @@ def depth_term(
     back = view.camera_from_object
     points = (placed - back[:3, 3]) @ back[:3, :3] @ pose[:3, :3].T + pose[:3, 3]
     normals = face_normals[view.face[rows, columns]] @ pose[:3, :3].T
-    there, _ = pixel_jacobian(camera, points)
+    image = points @ camera.intrinsics.T
+    there = image[:, :2] / image[:, 2:]
     x, y = there.floor().long().unbind(1)
     inside = (x >= 0) & (x < depth.shape[1]) & (y >= 0) & (y < depth.shape[0])
     measured_z = torch.where(inside, depth[y.clamp(0, depth.shape[0] - 1), x.clamp(0, depth.shape[1] - 1)], torch.zeros_like(z))

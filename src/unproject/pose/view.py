@@ -92,15 +92,12 @@ def render_view(mesh: Mesh, camera: Camera, camera_from_object: Tensor, *, resol
 
 def contour_of(view: View, *, count: int = 200) -> Contour:
     """At most `count` points, evenly along the outline, each half a pixel outside of the outermost pixel centre that shows the object."""
-    mask = view.mask.to(view.depth)[None, None]
-    eroded = -torch.nn.functional.max_pool2d(-mask, 3, stride=1, padding=1)
-    rim = (mask > 0) & (eroded == 0)
-    rim[..., 0, :], rim[..., -1, :], rim[..., :, 0], rim[..., :, -1] = False, False, False, False
-    rows, columns = rim[0, 0].nonzero().unbind(1)
+    mask = view.mask
+    rows, columns = _rim(mask).nonzero().unbind(1)
     if len(rows) > count:
         keep = torch.linspace(0, len(rows) - 1, count).round().long()
         rows, columns = rows[keep], columns[keep]
-    slope = _slope(mask)[:, rows, columns].T
+    slope = _slope(mask, rows, columns)
     normal = -slope / slope.norm(dim=1, keepdim=True).clamp(min=1e-6)
     depth = view.depth[rows, columns]
     pixel = torch.stack([columns, rows], 1) + 0.5 + 0.5 * normal
@@ -110,11 +107,23 @@ def contour_of(view: View, *, count: int = 200) -> Contour:
     return Contour(points=points, normals=normal, reach=_reach(view.mask, pixel, normal) / view.scale)
 
 
-def _slope(mask: Tensor) -> Tensor:
-    """[2, h, w]: derivative of the mask along x and y, smoothed over five pixels."""
-    smooth, along = mask.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]), mask.new_tensor([-1.0, -2.0, 0.0, 2.0, 1.0])
-    kernels = torch.stack([smooth[:, None] * along, along[:, None] * smooth])[:, None]
-    return torch.nn.functional.conv2d(mask, kernels, padding=2)[0]
+def _rim(mask: Tensor) -> Tensor:
+    """[h, w] pixels of the mask that touch what is not, in eight directions; none at the border."""
+    inner = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
+    inner = inner[:-2] & inner[1:-1] & inner[2:]
+    rim = torch.zeros_like(mask)
+    rim[1:-1, 1:-1] = mask[1:-1, 1:-1] & ~inner
+    return rim
+
+
+def _slope(mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """[L, 2]: derivative of the mask along x and y at pixels, smoothed over five of them."""
+    shift = torch.arange(-2, 3)
+    y = (rows[:, None, None] + shift[:, None]).clamp(0, mask.shape[0] - 1)
+    x = (columns[:, None, None] + shift).clamp(0, mask.shape[1] - 1)
+    patch = mask[y, x].float().flatten(1)
+    smooth, along = patch.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]), patch.new_tensor([-1.0, -2.0, 0.0, 2.0, 1.0])
+    return patch @ torch.stack([smooth[:, None] * along, along[:, None] * smooth]).flatten(1).T
 
 
 def _reach(mask: Tensor, pixel: Tensor, normal: Tensor) -> Tensor:

@@ -1,0 +1,151 @@
+"""Tracking on rendered sequences whose poses are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unproject.camera.camera import Camera, perspective_camera
+from unproject.errors import ArgumentError, DataError
+from unproject.geometry.mesh import Mesh
+from unproject.geometry.primitives import icosphere
+from unproject.io.video import VideoFrame
+from unproject.lie.so3 import so3_exp
+from unproject.pose.metrics import rotation_error_deg
+from unproject.pose.track import TrackOptions, TrackTarget, track_object, track_objects
+from unproject.render.interpolate import interpolate
+from unproject.render.rasterize import rasterize
+
+SIZE = (180, 240)
+
+
+def painted_shape(*, painted: bool = True) -> Mesh:
+    """A lumpy body without symmetry, 100 units across, with coloured spots."""
+    ball = icosphere(4)
+    v = ball.vertices
+    lumps = 1 + 0.25 * torch.sin(3 * v[:, :1] + 1) * torch.cos(2 * v[:, 1:2]) + 0.2 * v[:, 2:] ** 3 + 0.15 * torch.sin(4 * v[:, 1:2])
+    vertices = 50 * v * lumps * torch.tensor([1.0, 0.7, 0.85])
+    spots = (torch.sin(9 * v[:, 0]) * torch.sin(8 * v[:, 1] + 1) * torch.cos(7 * v[:, 2])) > 0.1
+    colors = torch.where(spots[:, None], torch.tensor([0.95, 0.85, 0.2]), torch.tensor([0.75, 0.1, 0.1]))
+    return Mesh(vertices=vertices, faces=ball.faces, vertex_colors=colors if painted else None)
+
+
+def camera_() -> Camera:
+    return replace(perspective_camera(fov_y_deg=40.0, image_size=SIZE), near=1.0, camera_from_world=torch.eye(4))
+
+
+def picture(mesh: Mesh, camera: Camera, pose: torch.Tensor, *, depth: bool = False) -> VideoFrame:
+    """The painted mesh over blue and green noise."""
+    background = torch.rand(1, 3, 30, 40, generator=torch.Generator().manual_seed(3)) * torch.tensor([0.3, 0.8, 0.9])[None, :, None, None]
+    image = torch.nn.functional.interpolate(background, size=SIZE, mode="bilinear")[0].permute(1, 2, 0)
+    colors = mesh.vertex_colors if mesh.vertex_colors is not None else painted_shape().vertex_colors
+    assert colors is not None
+    fragments = rasterize(mesh.vertices, mesh.faces, replace(camera, camera_from_world=pose.float()))
+    image = torch.where(fragments.mask[..., None], interpolate(colors, mesh.faces, fragments), image)
+    return VideoFrame(name="f", color=(255 * image).round().to(torch.uint8), depth=fragments.depth if depth else None)
+
+
+def motion(count: int, *, degrees: float = 3.0) -> list[torch.Tensor]:
+    """Turns about a slowly changing axis, and swings from side to side."""
+    poses = []
+    rotation = so3_exp(torch.tensor([0.3, -0.5, 0.2], dtype=torch.float64))
+    for k in range(count):
+        axis = torch.tensor([math.cos(0.2 * k), 1.0, math.sin(0.2 * k)], dtype=torch.float64)
+        rotation = so3_exp(math.radians(degrees) * axis / axis.norm()) @ rotation
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3] = rotation
+        pose[:3, 3] = torch.tensor([15 * math.sin(0.15 * k), 8 * math.cos(0.2 * k), 300 + 15 * math.sin(0.1 * k)])
+        poses.append(pose)
+    return poses
+
+
+def errors(steps: list, poses: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([rotation_error_deg(s.camera_from_object, p) for s, p in zip(steps, poses)])
+
+
+@pytest.mark.parametrize("kind", ["painted", "texture of the first frame", "outline and depth"])
+def test_a_turning_object_is_followed(kind: str) -> None:
+    mesh, camera, poses = painted_shape(), camera_(), motion(16)
+    frames = [picture(mesh, camera, pose, depth=kind == "outline and depth") for pose in poses]
+    known = painted_shape(painted=kind == "painted")
+    options = TrackOptions(texture=kind != "outline and depth")
+    steps = list(track_object(frames, known, camera, poses[0], options=options))
+    wrong = errors(steps, poses)
+    assert len(steps) == len(poses) and not any(step.lost for step in steps)
+    assert float(wrong.median()) < 2 and float(wrong.max()) < 4
+    apart = torch.stack([(s.camera_from_object[:3, 3] - p[:3, 3]).norm() for s, p in zip(steps, poses)])
+    assert float(apart.median()) < 0.03 * 100
+    assert all(step.confidence > 0.5 for step in steps)
+    assert torch.linalg.eigvalsh(steps[-1].covariance).min() > 0
+
+
+def test_an_object_that_leaves_and_returns_is_found_again() -> None:
+    mesh, camera, poses = painted_shape(), camera_(), motion(10, degrees=1.0)
+    away = poses[5].clone()
+    away[0, 3] = 1000.0
+    shown = [*poses[:5], *[away] * 12, *poses[5:]]
+    steps = list(track_object([picture(mesh, camera, pose) for pose in shown], mesh, camera, poses[0]))
+    assert any(step.lost for step in steps[5:17])
+    assert not steps[-1].lost
+    assert float(rotation_error_deg(steps[-1].camera_from_object, poses[-1])) < 4
+
+
+def test_what_passes_in_front_is_survived() -> None:
+    mesh, camera, poses = painted_shape(), camera_(), motion(24, degrees=2.0)
+    frames = []
+    for k, pose in enumerate(poses):
+        frame = picture(mesh, camera, pose)
+        left = 20 + 9 * k
+        frame.color[:, left : left + 14] = torch.tensor([40, 200, 60], dtype=torch.uint8)
+        frames.append(frame)
+    wrong = errors(list(track_object(frames, mesh, camera, poses[0])), poses)
+    assert float(wrong.median()) < 2 and float(wrong[-1]) < 3
+
+
+def test_two_objects_and_a_lens() -> None:
+    mesh, camera, poses = painted_shape(), camera_(), motion(4)
+    frames = [picture(mesh, camera, pose) for pose in poses]
+    lens = replace(camera, distortion=torch.zeros(5))
+    targets = [TrackTarget(mesh=mesh, camera_from_object=poses[0], name=name) for name in ("a", "b")]
+    for k, steps in enumerate(track_objects(frames, targets, lens)):
+        assert [step.target for step in steps] == ["a", "b"]
+        torch.testing.assert_close(steps[0].camera_from_object, steps[1].camera_from_object)
+        assert float(rotation_error_deg(steps[0].camera_from_object, poses[k])) < 3
+
+
+def test_a_frame_is_taken_in_at_a_time() -> None:
+    """Steps come as frames do, so that a live camera works."""
+    taken = []
+
+    def frames() -> Iterator[VideoFrame]:
+        for k in range(3):
+            taken.append(k)
+            yield picture(painted_shape(), camera_(), motion(1)[0])
+
+    steps = track_object(frames(), painted_shape(), camera_(), motion(1)[0])
+    next(steps)
+    assert taken == [0]
+    next(steps)
+    assert taken == [0, 1]
+
+
+def test_bad_input_is_named() -> None:
+    mesh, camera, pose = painted_shape(), camera_(), motion(1)[0]
+    frame = picture(mesh, camera, pose)
+    behind = pose.clone()
+    behind[2, 3] = -300
+    with pytest.raises(DataError, match="behind the camera or outside"):
+        next(track_object([frame], mesh, camera, behind))
+    with pytest.raises(DataError, match="its unit"):
+        next(track_object([frame], replace(mesh, vertices=mesh.vertices / 1000), camera, torch.diag(torch.tensor([1.0, 1, 1, 1])).double()))
+    with pytest.raises(ArgumentError, match="no faces"):
+        next(track_object([frame], replace(mesh, faces=mesh.faces[:0]), camera, pose))
+    with pytest.raises(ArgumentError, match="not rigid"):
+        next(track_object([frame], mesh, camera, 2 * pose))
+    small = replace(frame, color=frame.color[:50])
+    with pytest.raises(ArgumentError, match=r"frame 'f' must be uint8 \[180, 240, 3\]"):
+        next(track_object([small], mesh, camera, pose))
