@@ -27,6 +27,12 @@ from .errors import ArgumentError as ArgumentError
 from .errors import DataError as DataError
 from .errors import FormatError as FormatError
 from .errors import UnprojectError as UnprojectError
+from .fit.deform import DeformOptions as DeformOptions
+from .fit.fit import fit_mesh as fit_mesh
+from .fit.quality import FitQuality as FitQuality
+from .fit.quality import fit_quality as fit_quality
+from .fit.step import FitStep as FitStep
+from .fit.surface import SurfaceOptions as SurfaceOptions
 from .geometry.batch import MeshBatch as MeshBatch
 from .geometry.batch import PointCloudBatch as PointCloudBatch
 from .geometry.batch import batch_meshes as batch_meshes
@@ -95,6 +101,8 @@ from .geometry.sample import SurfaceSamples as SurfaceSamples
 from .geometry.sample import interpolate_vertices as interpolate_vertices
 from .geometry.sample import sample_points as sample_points
 from .geometry.sample import sample_surface as sample_surface
+from .geometry.scan import scan_mesh as scan_mesh
+from .geometry.sculpture import sample_sculpture as sample_sculpture
 from .geometry.subdivide import subdivide_loop as subdivide_loop
 from .geometry.subdivide import subdivide_midpoint as subdivide_midpoint
 from .geometry.topology import Topology as Topology
