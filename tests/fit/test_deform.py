@@ -84,7 +84,7 @@ def test_template_elsewhere_is_moved_onto_the_scan() -> None:
 def test_resuming_gives_the_same_result() -> None:
     scan = scan_mesh(bumpy(), points=1500, views=8)
     steps = list(deform_mesh(scan, None, FAST))
-    for stopped in (steps[3], steps[6], steps[10]):
+    for stopped in (steps[3], steps[6], steps[10], steps[-2]):
         resumed = last(scan, resume=FitStep(stage=stopped.stage, index=stopped.index, total=stopped.total, state=stopped.state))
         assert resumed.mesh is not None and steps[-1].mesh is not None
         torch.testing.assert_close(resumed.mesh.vertices, steps[-1].mesh.vertices, atol=0, rtol=0)
