@@ -1,0 +1,232 @@
+"""`unproject pose`: the pose of a known object from an image."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..camera.camera import Camera, perspective_camera
+from ..camera.undistortion import undistort_image, undistorted_camera
+from ..errors import ArgumentError, FileAccessError, FormatError
+from ..geometry.mesh import Mesh
+from ..io.atomic import atomic_write
+from ..io.cameras import CameraFrame, load_frames
+from ..io.load import load_mesh
+from ..io.poses import PoseFrame, load_poses, save_poses
+from ..kernels.jit import cache_directory
+from ..pose.estimate import PoseCandidate, PoseEstimate, PoseOptions, estimate_pose_steps
+from ..pose.overlay import draw_pose
+from ..pose.prepare import PoseInput
+from ..pose.solve import SolverOptions
+from .manners import Manners, Terminal
+
+_UNKNOWN = (127, 128)  # grey values of a mask that mean "not known"
+_UNSURE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    image: tyro.conf.Positional[Path]
+    """Photograph."""
+    mesh: Path
+    """The object; its unit is that of the answer."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """pose.json to write."""
+    camera: Path | None = None
+    """Intrinsics: JSON with fx, fy, cx, cy, width, height, and optionally distortion and pixel_center ("integer" or "half"); also BOP's
+    camera.json and scene_camera.json, a COLMAP folder or transforms.json (the image is found by its name)."""
+    fov: float | None = None
+    """Vertical field of view in degrees, instead of --camera."""
+    mask: Path | None = None
+    """PNG: white where the object is seen, black where it is not, grey 127 or 128 where nobody knows."""
+    box: tuple[float, float, float, float] | None = None
+    """x0 y0 x1 y1: pixels around the object."""
+    depth: Path | None = None
+    """Depth image of the same camera."""
+    depth_scale: float | None = None
+    """Mesh units per count of the depth image."""
+    start: Path | None = None
+    """pose.json with a rough pose."""
+    start_angle: float = 40.0
+    """How far the start may be off, degrees."""
+    symmetric: bool = False
+    """Turns that leave the shape as it is do not count, whatever its colours."""
+    overlay: Path | None = None
+    """PNG to look at: the object over the image, with its outline. By default beside the output."""
+    views: int = 400
+    """Directions from which the object is tried."""
+    no_cache: bool = False
+    """Do not keep the templates of this mesh on disk."""
+    manners: Manners = field(default_factory=Manners)
+
+
+def run(options: Options, terminal: Terminal) -> dict[str, Any]:
+    """Read, estimate with progress, write pose.json and the overlay."""
+    overlay = options.overlay or options.output.with_suffix(".png")
+    terminal.check_output(options.output, overlay)
+    color = _read_color(options.image)
+    camera = _camera(options, color)
+    mask, unknown = _read_mask(options.mask)
+    given = PoseInput(camera=camera, color=color, mask=mask, unknown=unknown, box=options.box, depth=_read_depth(options))
+    mesh = load_mesh(options.mesh)
+    start = None if options.start is None else _start(options.start, options.image.name)
+    folder = cache_directory()
+    cache = None if options.no_cache or folder is None else folder / "templates"
+    settings = PoseOptions(
+        solver=SolverOptions(view_count=options.views, cache_folder=cache), symmetric=options.symmetric, start_angle_deg=options.start_angle
+    )
+    begin = time.perf_counter()
+    estimate = _estimate(mesh, given, start, settings, terminal)
+    seconds = time.perf_counter() - begin
+    _save_overlay(overlay, mesh, color, camera, estimate)
+    facts = {**_facts(estimate.best), "alternatives": [_alternative(c) for c in estimate.candidates[1:]],
+             "symmetry_count": len(estimate.symmetries.motions), "diameter": estimate.diameter, "mesh": str(options.mesh),
+             "seconds": round(seconds, 3)}  # fmt: skip
+    frame = PoseFrame(name=options.image.name, pose=estimate.camera_from_object, facts=facts)
+    save_poses([frame], options.output)
+    _report(options, terminal, estimate, overlay, seconds)
+    return {"output": options.output, "overlay": overlay, "camera_from_object": frame.pose, **facts}
+
+
+def _estimate(mesh: Mesh, given: PoseInput, start: Tensor | None, settings: PoseOptions, terminal: Terminal) -> PoseEstimate:
+    estimate: PoseEstimate | None = None
+    with terminal.progress(stage="{task.fields[stage]}") as progress:
+        task = progress.add_task("pose", total=5 if given.mask is not None else 10, stage="")
+        for step in estimate_pose_steps(mesh, given, start=start, options=settings):
+            if isinstance(step, PoseEstimate):
+                estimate = step
+            else:
+                progress.update(task, advance=1, stage=step.name)
+    assert estimate is not None
+    return estimate
+
+
+def _facts(candidate: PoseCandidate) -> dict[str, Any]:
+    deviation = candidate.covariance.diagonal().clamp(min=0).sqrt()
+    return {
+        "confidence": round(candidate.confidence, 4), "fit": round(candidate.fit, 4), "cost": round(candidate.cost, 5),
+        "terms": candidate.terms, "covariance": candidate.covariance.tolist(),
+        "deviation": {"translation": deviation[:3].tolist(), "rotation_deg": torch.rad2deg(deviation[3:]).tolist()},
+    }  # fmt: skip
+
+
+def _alternative(candidate: PoseCandidate) -> dict[str, Any]:
+    return {
+        "camera_from_object": candidate.camera_from_object.tolist(),
+        "confidence": round(candidate.confidence, 4),
+        "cost": round(candidate.cost, 5),
+    }
+
+
+def _report(options: Options, terminal: Terminal, estimate: PoseEstimate, overlay: Path, seconds: float) -> None:
+    best = estimate.best
+    position = ", ".join(f"{v:.4g}" for v in best.camera_from_object[:3, 3].tolist())
+    rows = [
+        ("confidence", f"{best.confidence:.2f}"),
+        ("position", f"{position} (unit of the mesh)"),
+        ("alternatives", len(estimate.candidates) - 1),
+        ("overlay", overlay),
+        ("seconds", f"{seconds:.2f}"),
+    ]
+    terminal.table(str(options.output), rows)
+    if best.fit < _UNSURE:
+        terminal.warn("the pose hardly explains the image; look at the overlay, and check the mesh's unit, the camera and the mask")
+    elif best.confidence < _UNSURE:
+        terminal.warn(f"{len(estimate.candidates)} poses explain the image nearly as well; they are in the output as alternatives")
+
+
+def _read_pixels(path: Path, mode: str | None) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image if mode is None else image.convert(mode))
+    except FileNotFoundError:
+        raise FileAccessError(f"{path} does not exist") from None
+    except (UnidentifiedImageError, SyntaxError, EOFError, ValueError) as error:
+        raise FormatError(f"not an image that can be read ({error})", path=path) from None
+    except OSError as error:
+        raise FormatError(f"the image is damaged or cannot be read ({error})", path=path) from None
+
+
+def _read_color(path: Path) -> Tensor:
+    return torch.from_numpy(_read_pixels(path, "RGB").astype(np.float32) / 255)
+
+
+def _read_mask(path: Path | None) -> tuple[Tensor | None, Tensor | None]:
+    if path is None:
+        return None, None
+    values = _read_pixels(path, None)
+    if values.ndim == 3:  # a colour image: its alpha, if that says something, else its brightness
+        values = values[..., 3] if values.shape[2] == 4 and values[..., 3].min() < 255 else values[..., :3].max(-1)
+    if values.dtype == bool or values.max(initial=0) <= 1:
+        return torch.from_numpy(values.astype(np.float32)), None
+    top = 65535.0 if values.max() > 255 else 255.0
+    unknown = np.isin(values, _UNKNOWN) if top == 255 else np.zeros(values.shape, bool)
+    share = np.where(unknown, 0.0, values.astype(np.float32) / top).astype(np.float32)
+    return torch.from_numpy(share), torch.from_numpy(unknown) if unknown.any() else None
+
+
+def _read_depth(options: Options) -> Tensor | None:
+    if options.depth is None:
+        if options.depth_scale is not None:
+            raise ArgumentError("--depth-scale needs --depth")
+        return None
+    if options.depth_scale is None or not options.depth_scale > 0:
+        raise ArgumentError(
+            "--depth needs --depth-scale: mesh units per count (1 for a PNG in millimetres and a mesh in millimetres, 0.001 for one in metres)"
+        )
+    values = _read_pixels(options.depth, None)
+    if values.ndim != 2:
+        raise FormatError(f"a depth image has one channel, this one has {values.shape[-1]}", path=options.depth)
+    return torch.from_numpy(values.astype(np.float32) * np.float32(options.depth_scale))
+
+
+def _camera(options: Options, color: Tensor) -> Camera:
+    size = (color.shape[0], color.shape[1])
+    if (options.camera is None) == (options.fov is None):
+        raise ArgumentError("give either --camera or --fov")
+    if options.camera is None:
+        if not 0 < float(options.fov or 0) < 179:
+            raise ArgumentError(f"--fov must lie between 0 and 179 degrees, got {options.fov}")
+        return perspective_camera(image_size=size, fov_y_deg=options.fov)
+    frames = load_frames(options.camera, image_size=size)
+    chosen = [frame for frame in frames if _is_of(frame, options.image)] or list(frames if len(frames) == 1 else ())
+    if not chosen:
+        raise ArgumentError(f"{options.camera} has {len(frames)} cameras and none for an image called {options.image.name!r}")
+    camera = chosen[0].camera
+    if camera.image_size != size:
+        raise ArgumentError(
+            f"{options.image} has {size[1]}x{size[0]} pixels, the camera in {options.camera} {camera.width}x{camera.height}; "
+            "resize the image or scale the camera"
+        )
+    return camera
+
+
+def _is_of(frame: CameraFrame, image: Path) -> bool:
+    name = Path(frame.name)
+    return (
+        name.name == image.name
+        or name.stem == image.stem
+        or (name.stem.isdecimal() and image.stem.isdecimal() and int(name.stem) == int(image.stem))
+    )
+
+
+def _start(path: Path, name: str) -> Tensor:
+    frames = load_poses(path)
+    if not frames:
+        raise FormatError("no frames", path=path)
+    return next((f.pose for f in frames if f.name == name), frames[0].pose)
+
+
+def _save_overlay(path: Path, mesh: Mesh, color: Tensor, camera: Camera, estimate: PoseEstimate) -> None:
+    image = undistort_image(color, camera) if camera.distortion is not None or camera.projection == "fisheye" else color
+    picture = draw_pose((image * 255).round().to(torch.uint8), mesh, undistorted_camera(camera), estimate.camera_from_object)
+    with atomic_write(path) as file:
+        Image.fromarray(picture.numpy()).save(file, format="PNG")

@@ -1,0 +1,265 @@
+"""The pose of a known object from one image or several: what the estimator is asked, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ..camera.camera import check_rigid
+from ..errors import ArgumentError, DataError
+from ..geometry.mesh import Mesh
+from ..struct import TensorStruct
+from .locate import locate
+from .object_model import ObjectModel, check_scale, make_object_model
+from .observation import PoseImage
+from .prepare import PoseInput, box_around, guess_foreground, prepare, shown_by
+from .refine import TERMS, Scored, TermWeights, orbit_motions
+from .solve import SolverOptions, SolverStep, judge, sight_of, solve
+from .symmetry import Symmetries, find_symmetries, symmetric_distance
+
+_TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be out of question
+_SAME_ANGLE, _SAME_SHIFT = math.radians(6.0), 0.06
+_CORRELATION = 4.0  # neighbouring points whose errors are alike count as one
+_LIKELY = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseOptions:
+    """How to estimate.
+
+    Attributes:
+        weights: of the terms of the cost.
+        solver: how much is tried.
+        symmetric: whether turns that leave the shape as it is do not count, whatever its colours.
+        start_angle_deg: how far a given start may be off.
+        position_only: with a start, move only the camera's position; it keeps looking at the object's middle.
+        up: of `position_only`: upwards in the object's frame.
+        alternatives: most poses in the answer.
+    """
+
+    weights: TermWeights = field(default_factory=lambda: TermWeights(edge=0.15))
+    solver: SolverOptions = field(default_factory=SolverOptions)
+    symmetric: bool = False
+    start_angle_deg: float = 40.0
+    position_only: bool = False
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    alternatives: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseCandidate(TensorStruct):
+    """A pose that explains the image.
+
+    Attributes:
+        camera_from_object: [4, 4] float64, OpenCV camera axes, the mesh's unit; of the first image's camera.
+        confidence: from 0 to 1: how well it fits, times how much better than the other poses.
+        fit: the first factor alone.
+        cost: what was minimized, 0 to 1.
+        terms: cost of each term that had data.
+        covariance: [6, 6] of (shift, turn about the object's middle) in the camera's axes, mesh unit and radians; to first order,
+            from the curvature of the cost.
+    """
+
+    camera_from_object: Tensor
+    confidence: float
+    fit: float
+    cost: float
+    terms: dict[str, float]
+    covariance: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseEstimate(TensorStruct):
+    """The answer.
+
+    Attributes:
+        best: the likeliest pose.
+        candidates: all poses that explain the image nearly as well and are not the same up to symmetry, best first; the first is `best`.
+        symmetries: what leaves the object as it is.
+        diameter: of the object, mesh unit.
+    """
+
+    best: PoseCandidate
+    candidates: tuple[PoseCandidate, ...]
+    symmetries: Symmetries
+    diameter: float
+
+    @property
+    def camera_from_object(self) -> Tensor:
+        """[4, 4] of the best pose."""
+        return self.best.camera_from_object
+
+
+def estimate_pose(
+    mesh: Mesh | ObjectModel,
+    images: PoseInput | Sequence[PoseInput],
+    *,
+    start: Tensor | None = None,
+    symmetries: Tensor | None = None,
+    options: PoseOptions | None = None,
+) -> PoseEstimate:
+    """The pose of a known object from an image, or from several at once.
+
+    Args:
+        mesh: the object, or what `make_object_model` made of it (to estimate many poses of one object).
+        images: what is seen. Each needs a mask, a box, a depth image or a start. The cameras of several images must have their
+            poses (camera_from_world, in the mesh's unit).
+        start: [4, 4] a rough camera_from_object, if there is one; only poses within `start_angle_deg` of it are looked at.
+        symmetries: [S, 4, 4] motions that leave the object as it is, mesh frame; found from the mesh if None.
+        options: terms, effort and kind of motion.
+
+    Raises:
+        DataError: a mesh without faces; nothing to go by; no pose explains the image.
+        ArgumentError: sizes that disagree, an empty mask, a start behind the camera, units that cannot be right.
+
+    Source: sparse views as in Stoiber et al. 2022 (SRT3D); robust Gauss-Newton on SE(3); the rest is our own.
+    """
+    last: PoseEstimate | None = None
+    for step in estimate_pose_steps(mesh, images, start=start, symmetries=symmetries, options=options):
+        last = step if isinstance(step, PoseEstimate) else last
+    assert last is not None
+    return last
+
+
+def estimate_pose_steps(
+    mesh: Mesh | ObjectModel,
+    images: PoseInput | Sequence[PoseInput],
+    *,
+    start: Tensor | None = None,
+    symmetries: Tensor | None = None,
+    options: PoseOptions | None = None,
+) -> Iterator[SolverStep | PoseEstimate]:
+    """`estimate_pose`, stage by stage; the last thing yielded is the estimate."""
+    options = options or PoseOptions()
+    model = mesh if isinstance(mesh, ObjectModel) else make_object_model(mesh)
+    given = [images] if isinstance(images, PoseInput) else list(images)
+    if not given:
+        raise ArgumentError("estimate_pose: `images` is empty")
+    seen = [prepare(one, model) for one in given]
+    found = _symmetries(model, symmetries, options)
+    starts = None if start is None else _check_start(start, model)[None]
+    angle = math.radians(options.start_angle_deg)
+    if starts is None and given[0].mask is None and given[0].box is None:
+        starts, angle = _search(model, seen[0]), 0.0
+    if starts is not None and given[0].mask is None and given[0].box is None:
+        seen[0] = replace(seen[0], box=_box_of_pose(model, seen[0], starts[0]))
+    basis = orbit_motions(torch.tensor(options.up, dtype=torch.float64)) if options.position_only and start is not None else None
+    mirrors = None if starts is not None else found.mirrors
+    ready = [_with_foreground(model, image, one, starts) for image, one in zip(seen, given)]
+    step: SolverStep | None = None
+    for step in solve(model, ready, options.weights, options.solver, starts=starts, start_angle=angle, mirrors=mirrors, basis=basis):
+        yield step
+    assert step is not None
+    scored = step.scored
+    if any(image.foreground is not None and not image.is_sharp for image in ready):  # look again, with what the pose says of the colours
+        ready = [_relearned(model, image, scored.poses[0]) for image in ready]
+        around = scored.poses[: options.solver.kept[3]]
+        for step in solve(model, ready, options.weights, options.solver, starts=around, start_angle=0.0, basis=basis):
+            yield step
+        scored = step.scored
+    yield _answer(model, ready, scored, found, options)
+
+
+def _symmetries(model: ObjectModel, given: Tensor | None, options: PoseOptions) -> Symmetries:
+    found = find_symmetries(model, ignore_colors=options.symmetric)
+    if given is None:
+        return found
+    motions = check_rigid(given.double(), name="symmetries", where="estimate_pose")
+    eye = torch.eye(4, dtype=torch.float64)[None]
+    return replace(found, motions=torch.cat([eye, motions.reshape(-1, 4, 4)]))
+
+
+def _check_start(start: Tensor, model: ObjectModel) -> Tensor:
+    pose = check_rigid(start.double(), name="start", where="estimate_pose")
+    if pose.shape != (4, 4):
+        raise ArgumentError(f"estimate_pose: `start` must be [4, 4], got {list(pose.shape)}")
+    working = model.to_working(pose)
+    if float(working[2, 3]) <= 0:
+        raise ArgumentError(
+            "estimate_pose: `start` has the object behind the camera (z <= 0); poses are camera_from_object with z forward (OpenCV axes)"
+        )
+    check_scale(model, float(working[:3, 3].norm()) * model.diameter, where="estimate_pose")
+    return working
+
+
+def _search(model: ObjectModel, image: PoseImage) -> Tensor:
+    if image.depth is None:
+        raise DataError("estimate_pose: nothing says where the object is; give a mask, a box, a depth image or a start")
+    return locate(model, image)
+
+
+def _box_of_pose(model: ObjectModel, image: PoseImage, pose: Tensor) -> tuple[float, float, float, float]:
+    shown = shown_by(model, image, pose)
+    if not bool(shown.any()):
+        raise ArgumentError("estimate_pose: `start` shows nothing of the object in the image")
+    x0, y0, x1, y1 = box_around(shown)
+    pad = 0.06 * max(x1 - x0, y1 - y0)
+    return x0 - pad, y0 - pad, x1 + pad, y1 + pad
+
+
+def _with_foreground(model: ObjectModel, image: PoseImage, given: PoseInput, starts: Tensor | None) -> PoseImage:
+    """The image as it is with a mask; otherwise with a guess of the foreground in its box."""
+    if given.mask is not None:
+        return image
+    prior = None
+    if given.box is None and starts is not None:
+        prior = 0.15 + 0.7 * shown_by(model, image, starts[0]).float()
+    return guess_foreground(image, prior=prior)
+
+
+def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
+    """A guessed foreground, guessed again from where a pose shows the object."""
+    if image.is_sharp or image.foreground is None:
+        return image
+    return guess_foreground(image, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
+
+
+def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions) -> PoseEstimate:
+    """Candidates without repetitions, with confidence and covariance."""
+    sights = [sight_of(i, images[0], options.weights, model, resolution=options.solver.resolution, blur=0.012) for i in images]
+    scored = judge(model, scored.poses, sights)
+    scored = scored.pick(scored.cost.argsort())
+    poses = model.from_working(scored.poses)
+    kept = [0]
+    for i in range(1, len(poses)):
+        angle, shift = symmetric_distance(poses[i], poses[kept], found.motions)
+        if bool(((angle > _SAME_ANGLE) | (shift > _SAME_SHIFT * model.diameter)).all()):
+            kept.append(i)
+    scored = scored.pick(torch.tensor(kept[: options.alternatives]))
+    share = torch.softmax(-scored.cost / _TEMPERATURE, 0)
+    used = sum(sight.weights for sight in sights) > 0
+    candidates = []
+    for i in range(len(scored.cost)):
+        fit = goodness(scored, i, used)
+        terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}
+        candidates.append(PoseCandidate(
+            camera_from_object=model.from_working(scored.poses[i]), confidence=fit * float(share[i]), fit=fit, cost=float(scored.cost[i]),
+            terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),
+        ))  # fmt: skip
+    likely = tuple(c for i, c in enumerate(candidates) if i == 0 or share[i] > _LIKELY)
+    return PoseEstimate(best=likely[0], candidates=likely, symmetries=found, diameter=model.diameter)
+
+
+def goodness(scored: Scored, index: int, used: Tensor) -> float:
+    """How well a pose fits by itself, 0 to 1: the worst of what its terms say, each from the least that a right pose has to the most."""
+    limits = {"region": (0.5, 0.1), "outline": (0.75, 0.25), "cover": (0.8, 0.35), "depth": (0.85, 0.35)}
+    values = [1.0]
+    for t, name in enumerate(TERMS):
+        if name in limits and bool(used[t]) and float(scored.shares[index, t]) > 0.02:
+            bad, good = limits[name]
+            values.append(min(1.0, max(0.0, (bad - float(scored.terms[index, t])) / (bad - good))))
+    return min(values)
+
+
+def _covariance(scored: Scored, index: int, diameter: float, image_count: int) -> Tensor:
+    """Inverse curvature of the cost, scaled by its value, as in least squares."""
+    cost = min(float(scored.cost[index]), 0.95)
+    count = image_count * 300 / _CORRELATION
+    matrix = scored.information[index]
+    damped = matrix + 1e-9 * matrix.diagonal().amax().clamp(min=1e-12) * torch.eye(6, dtype=torch.float64)
+    unit = torch.tensor([diameter] * 3 + [1.0] * 3, dtype=torch.float64)
+    return torch.linalg.pinv(damped, hermitian=True) * (cost / (1 - cost) / count) * unit[:, None] * unit[None]

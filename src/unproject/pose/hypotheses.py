@@ -1,0 +1,129 @@
+"""Poses to try: every direction and turn, placed so that the silhouette fits the mask's or the box's place and size (closed form)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..lie.so3 import so3_exp
+from .observation import PoseImage
+from .refine import Scored
+from .views import Views
+
+
+def turned_views(views: Views, turns: int) -> tuple[Tensor, Tensor]:
+    """Every view turned about the optical axis: rotations [V * turns, 3, 3] and their views [V * turns]."""
+    angle = torch.arange(turns, dtype=torch.float64) * (2 * math.pi / turns)
+    axis = torch.zeros(turns, 3, dtype=torch.float64)
+    axis[:, 2] = angle
+    rotations = (so3_exp(axis)[None] @ views.poses[:, None, :3, :3]).flatten(0, 1)
+    return rotations, torch.arange(len(views.poses)).repeat_interleave(turns)
+
+
+def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tensor, *, size_factor: float = 1.0) -> Tensor:
+    """Poses [N, 4, 4] whose silhouettes have the mask's centroid and area, or with depth, its median depth.
+
+    Args:
+        rotations: [N, 3, 3] for an object on the optical axis; they are turned along to the ray of the mask.
+        size_factor: how much larger (in area) the object is than the mask, if a part of it is hidden.
+    """
+    assert image.foreground is not None
+    weight = image.foreground.double() * image.known
+    height, width = weight.shape
+    fx, fy, cx, cy = (float(v) for v in (image.camera.intrinsics[0, 0], image.camera.intrinsics[1, 1], *image.camera.intrinsics[:2, 2]))
+    total = float(weight.sum())
+    x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum()) / total
+    y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum()) / total
+    ray = torch.tensor([(x - cx) / fx, (y - cy) / fy, 1.0], dtype=torch.float64)
+    cosine = 1 / float(ray.norm())
+    solid_angle = total * size_factor * cosine**3 / (fx * fy)
+    distance = (views.areas.double()[view] / solid_angle).sqrt()
+    measured = _median_depth(image, weight > 0.5)
+    if measured is not None:
+        distance = measured / cosine + views.nearer.double()[view]
+    toward = ray * cosine
+    turn = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), toward)
+    offset = _in_plane(rotations, views, view)
+    return _poses(turn @ rotations, distance[:, None] * toward - offset @ turn.T)
+
+
+def place_by_box(image: PoseImage, views: Views, rotations: Tensor, view: Tensor) -> Tensor:
+    """Poses [N, 4, 4] whose outlines have the box's middle and size; with depth, the distance is measured."""
+    camera, (x0, y0, x1, y1) = image.camera, image.box
+    fx, fy, cx, cy = (float(v) for v in (camera.intrinsics[0, 0], camera.intrinsics[1, 1], *camera.intrinsics[:2, 2]))
+    ray = torch.tensor([((x0 + x1) / 2 - cx) / fx, ((y0 + y1) / 2 - cy) / fy, 1.0], dtype=torch.float64)
+    cosine = 1 / float(ray.norm())
+    toward = ray * cosine
+    turn = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), toward)
+    whole = turn @ rotations
+    rim = torch.einsum("nij,npj->npi", whole.float(), views.rim[view])
+    low, high = rim.amin(1).double(), rim.amax(1).double()
+    size = high - low
+    wanted = torch.tensor([(x1 - x0) / fx, (y1 - y0) / fy], dtype=torch.float64)
+    depth = (size[:, 0] * size[:, 1] / (wanted[0] * wanted[1])).sqrt()
+    measured = _median_depth(image, _middle_of_box(image))
+    if measured is not None:
+        depth = measured + views.nearer.double()[view]
+    position = depth[:, None] * ray
+    position[:, :2] -= (low[:, :2] + high[:, :2]) / 2
+    return _poses(whole, position)
+
+
+def _median_depth(image: PoseImage, where: Tensor) -> float | None:
+    if image.depth is None:
+        return None
+    values = image.depth[where & (image.depth > 0)]
+    return float(values.median()) if len(values) >= 5 else None
+
+
+def _middle_of_box(image: PoseImage) -> Tensor:
+    x0, y0, x1, y1 = image.box
+    height, width = image.known.shape
+    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    inner = lambda v, low, high: (v - (low + high) / 2).abs() <= 0.25 * (high - low) + 0.5
+    return inner(y, y0, y1)[:, None] & inner(x, x0, x1)[None]
+
+
+def _in_plane(rotations: Tensor, views: Views, view: Tensor) -> Tensor:
+    """[N, 3] offset of each silhouette's centroid from the object's middle, in the plane of the image."""
+    turn = (rotations @ views.poses[view][:, :3, :3].transpose(1, 2))[:, :2, :2]
+    offset = (turn @ views.centroids.double()[view][..., None])[..., 0]
+    return torch.nn.functional.pad(offset, (0, 1))
+
+
+def _poses(rotations: Tensor, positions: Tensor) -> Tensor:
+    result = torch.eye(4, dtype=torch.float64).repeat(len(rotations), 1, 1)
+    result[:, :3, :3], result[:, :3, 3] = rotations, positions
+    return result
+
+
+def rotation_between(one: Tensor, other: Tensor) -> Tensor:
+    """The smallest rotation [3, 3] that takes a unit vector to another."""
+    axis = torch.linalg.cross(one, other)
+    sine = axis.norm()
+    if float(sine) < 1e-12:
+        return torch.eye(3, dtype=one.dtype)
+    return so3_exp(axis / sine * torch.atan2(sine, one @ other))
+
+
+def distinct(scored: Scored, count: int, *, angle_deg: float, shift: float) -> Scored:
+    """The best `count` that differ from all better ones by more than an angle or a shift (diameters)."""
+    return scored.pick(distinct_rows(scored.poses, scored.cost, count, angle_deg=angle_deg, shift=shift))
+
+
+def distinct_rows(poses: Tensor, cost: Tensor, count: int, *, angle_deg: float, shift: float) -> Tensor:
+    """Indices of the best `count` poses, best first, that differ from all better ones by more than an angle or a shift."""
+    order = cost.argsort()[: 8 * count + 64]
+    rotations, positions = poses[order, :3, :3].flatten(1), poses[order, :3, 3]
+    near = (rotations @ rotations.T > 1 + 2 * math.cos(math.radians(angle_deg))) & (torch.cdist(positions, positions) < shift)
+    kept: list[int] = []
+    taken = torch.zeros(len(order), dtype=torch.bool)
+    for i in range(len(order)):
+        if not taken[i]:
+            kept.append(i)
+            if len(kept) == count:
+                break
+            taken |= near[i]
+    return order[torch.tensor(kept)]

@@ -1,0 +1,176 @@
+"""What an image says about an object's pose: maps of a crop around it, all that refinement and scoring look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera.camera import Camera, crop_camera
+from ..struct import TensorStruct
+
+_OUTLINE_COUNT = 160
+_FAR_PX = 60.0  # distances beyond do not matter
+_UNSURE = 0.45  # foreground share where nothing is known: may be the object, may be what hides it
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseImage(TensorStruct):
+    """An image of the object and what else is known of it, without lens distortion.
+
+    Attributes:
+        camera: perspective; its own pose counts only where several images are used together.
+        color: [H, W, 3] float32, display-encoded, or None.
+        foreground: [H, W] share of each pixel that shows the object (a mask, or a probability), or None.
+        known: [H, W] bool, where `foreground` is to be believed.
+        depth: [H, W] camera z in the working frame's unit (diameters), 0 unknown, or None.
+        box: (x0, y0, x1, y1) px around the visible part.
+        is_sharp: whether `foreground` is a mask, whose outline is the object's.
+    """
+
+    camera: Camera
+    color: Tensor | None
+    foreground: Tensor | None
+    known: Tensor
+    depth: Tensor | None
+    box: tuple[float, float, float, float]
+    is_sharp: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(TensorStruct):
+    """Maps of a crop.
+
+    Attributes:
+        camera: of the crop.
+        maps: [h, w, 8] (see kernels/pose_terms.py).
+        outline: [M, 5] points of the mask's outline: x, y, outward normal, weight.
+        mask_area: sum of the foreground, px.
+        size: longer side of the object's box, px of the crop.
+        color_sigma: half the colours' standard deviation on the object.
+    """
+
+    camera: Camera
+    maps: Tensor
+    outline: Tensor
+    mask_area: float
+    size: float
+    color_sigma: float
+
+
+def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35, blur: float = 0.0) -> Observation:
+    """Resample what surrounds the box, so that the box's longer side has `resolution` pixels.
+
+    Args:
+        margin: around the box, as a share of its longer side.
+        blur: standard deviation by which colours are smoothed, as a share of the box's longer side.
+    """
+    x0, y0, x1, y1 = image.box
+    longest = max(x1 - x0, y1 - y0, 2.0)
+    pad = margin * longest + 2
+    corner = [int(np.floor(x0 - pad)), int(np.floor(y0 - pad))]
+    extent = [int(np.ceil(x1 + pad)) - corner[0], int(np.ceil(y1 + pad)) - corner[1]]
+    scale = resolution / longest
+    height, width = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
+    camera = crop_camera(image.camera, (*corner, corner[0] + extent[0], corner[1] + extent[1]), (height, width))
+    cut = lambda t, smooth: _resample(t, corner, extent, (height, width), smooth)
+    foreground = torch.full(image.known.shape, _UNSURE) if image.foreground is None else image.foreground
+    layers = cut(torch.stack([foreground.float(), image.known.float()], -1), True)
+    known = layers[..., 1] > 0.5
+    share = torch.where(known, layers[..., 0], torch.full_like(layers[..., 0], _UNSURE))
+    color = torch.zeros(height, width, 3) if image.color is None else cut(image.color.float(), True)
+    depth = torch.zeros(height, width) if image.depth is None else cut(image.depth.float()[..., None], False)[..., 0]
+    distance, outline = _outline(share, known, depth)
+    on_object = color[share > 0.6]
+    deviation = float(on_object.std(0).mean()) if len(on_object) > 8 else 0.15
+    color = color if image.color is None else _smooth(color, blur * resolution)
+    edges = torch.full_like(share, _FAR_PX) if image.color is None else _edge_distance(color)
+    maps = torch.cat([torch.stack([share, known.float(), distance], -1), color, torch.stack([depth, edges], -1)], -1)
+    area = float((share * known).sum())
+    return Observation(camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution, color_sigma=max(0.6 * deviation, 0.04))
+
+
+def _resample(values: Tensor, corner: list[int], extent: list[int], size: tuple[int, int], smooth: bool) -> Tensor:
+    """A window [h, w, C] of an image [H, W, C], 0 outside of it; `smooth` averages, otherwise the nearest pixel is taken."""
+    height, width = values.shape[:2]
+    left, top = corner
+    window = values.new_zeros(extent[1], extent[0], values.shape[2])
+    r0, r1, c0, c1 = max(top, 0), min(top + extent[1], height), max(left, 0), min(left + extent[0], width)
+    if r0 < r1 and c0 < c1:
+        window[r0 - top : r1 - top, c0 - left : c1 - left] = values[r0:r1, c0:c1]
+    planes = window.permute(2, 0, 1)[None]
+    if smooth:
+        result = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", antialias=size[0] < extent[1], align_corners=False)
+    else:
+        result = torch.nn.functional.interpolate(planes, size=size, mode="nearest-exact")
+    return result[0].permute(1, 2, 0).contiguous()
+
+
+def _outline(share: Tensor, known: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed distance [h, w] to the outline of `share` > 0.5, px, positive outside; and points [M, 5] of it."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    inside = (share > 0.5).numpy() & known.numpy()
+    if not inside.any():
+        return torch.full_like(share, _FAR_PX), share.new_zeros(0, 5)
+    outside = ~inside
+    distance = (
+        np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(outside) - 0.5)
+        if outside.any()
+        else -1.0 + 0 * share.numpy()
+    )
+    distance = gaussian_filter(np.clip(distance, -_FAR_PX, _FAR_PX), 0.7)
+    dy, dx = np.gradient(distance)
+    rim = inside & (distance > -1.2)
+    rim[0], rim[-1], rim[:, 0], rim[:, -1] = False, False, False, False
+    rows, columns = rim.nonzero()
+    if len(rows) == 0:
+        return torch.from_numpy(distance).float(), share.new_zeros(0, 5)
+    pick = np.unique(np.linspace(0, len(rows) - 1, _OUTLINE_COUNT).round().astype(int))
+    rows, columns = rows[pick], columns[pick]
+    normal = np.stack([dx[rows, columns], dy[rows, columns]], 1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    place = np.stack([columns + 0.5, rows + 0.5], 1) - distance[rows, columns][:, None] * normal
+    weight = _is_own_outline(place, normal, known.numpy(), depth.numpy())
+    points = np.concatenate([place, normal, weight[:, None]], 1)
+    return torch.from_numpy(distance).float(), torch.from_numpy(points).float()
+
+
+def _is_own_outline(place: np.ndarray, normal: np.ndarray, known: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Weights [M]: 0 where the outline ends at unknown pixels or at something that lies in front of the object."""
+    look = lambda reach: tuple(
+        np.clip(np.floor(place[:, a] + reach * normal[:, a]).astype(int), 0, size - 1)
+        for a, size in ((1, known.shape[0]), (0, known.shape[1]))
+    )
+    beyond, within = look(3.0), look(-3.0)
+    front, own = depth[beyond], depth[within]
+    hidden = (front > 0) & (own > 0) & (front < own - 0.08)
+    return (known[beyond] & ~hidden).astype(float)
+
+
+def _smooth(color: Tensor, sigma: float) -> Tensor:
+    if sigma < 0.3:
+        return color
+    reach = int(np.ceil(2.5 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = taps / taps.sum()
+    planes = torch.nn.functional.pad(color.permute(2, 0, 1)[:, None], (reach,) * 4, mode="replicate")
+    planes = torch.nn.functional.conv2d(planes, taps[None, None, None, :])
+    return torch.nn.functional.conv2d(planes, taps[None, None, :, None])[:, 0].permute(1, 2, 0).contiguous()
+
+
+def _edge_distance(color: Tensor) -> Tensor:
+    """[h, w] distance to the strongest edges of the image, px: thinned across, the strongest tenth of the pixels at most."""
+    from scipy.ndimage import distance_transform_edt, gaussian_gradient_magnitude
+
+    strength = max((gaussian_gradient_magnitude(color[..., c].numpy(), 1.0) for c in range(3)), key=lambda g: g.mean())
+    padded = np.pad(strength, 1)
+    peak = ((strength >= padded[1:-1, :-2]) & (strength >= padded[1:-1, 2:])) | (
+        (strength >= padded[:-2, 1:-1]) & (strength >= padded[2:, 1:-1])
+    )
+    edge = peak & (strength > max(np.quantile(strength, 0.85), 0.02))
+    if not edge.any():
+        return torch.full(strength.shape, _FAR_PX)
+    return torch.from_numpy(np.minimum(distance_transform_edt(~edge), _FAR_PX)).float()

@@ -1,0 +1,144 @@
+"""From what a user has (photographs, masks, boxes, depth, lenses) to the images that the solver takes; everything is checked here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..camera.camera import Camera, check_camera
+from ..camera.undistortion import undistort_image, undistorted_camera
+from ..errors import ArgumentError, DataError, describe
+from ..render.rasterize import rasterize
+from ..struct import TensorStruct
+from .object_model import ObjectModel, check_scale
+from .observation import PoseImage
+from .segment import segment_box
+
+_WHERE = "estimate_pose"
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseInput(TensorStruct):
+    """An image of an object, and what else is known of it.
+
+    Attributes:
+        camera: perspective or fisheye, with or without lens distortion, of the image's size. With several images, its pose counts.
+        color: [H, W, 3] floating point in [0, 1], or None.
+        mask: [H, W], bool or the share of each pixel that shows the object, or None.
+        unknown: [H, W] bool, where the mask says nothing (a hand, a screen before the object), or None.
+        box: (x0, y0, x1, y1) pixels around the object, or None.
+        depth: [H, W] camera z in the mesh's unit, 0 where nothing was measured, or None.
+    """
+
+    camera: Camera
+    color: Tensor | None = None
+    mask: Tensor | None = None
+    unknown: Tensor | None = None
+    box: Box | None = None
+    depth: Tensor | None = None
+
+
+def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
+    """Check an input and remove lens distortion. Without a mask, the foreground is still unknown, and without mask and box, the box is all.
+
+    Raises:
+        ArgumentError: sizes that disagree, an empty mask, a box outside of the image, units that cannot be right.
+    """
+    camera = check_camera(given.camera, where=_WHERE)
+    if camera.batch_shape or camera.projection == "orthographic":
+        raise ArgumentError(
+            f"{_WHERE}: `camera` must be one perspective or fisheye camera, got {camera.projection}, batch {list(camera.batch_shape)}"
+        )
+    images = {name: getattr(given, name) for name in ("color", "mask", "unknown", "depth")}
+    for name, value in images.items():
+        _check_size(name, value, camera)
+    mask = None if given.mask is None else given.mask.detach().float()
+    unknown = torch.zeros(camera.image_size, dtype=torch.bool) if given.unknown is None else given.unknown.bool()
+    color = None if given.color is None else given.color.detach().float()[..., :3]
+    depth = None if given.depth is None else given.depth.detach().float().nan_to_num(0.0, 0.0, 0.0)
+    if camera.distortion is not None or camera.projection == "fisheye":
+        flat = lambda t, mode: undistort_image(t[..., None], camera, mode=mode)[..., 0]
+        mask = None if mask is None else flat(mask, "bilinear")
+        unknown = flat((~unknown).float(), "nearest") < 0.5
+        color = None if color is None else undistort_image(color, camera)
+        depth = None if depth is None else flat(depth, "nearest")
+    plain = undistorted_camera(camera)
+    plain = replace(plain.map(lambda t: t.float()), near=1e-6, far=1e12)
+    box = _box(given.box, mask, unknown, camera)
+    if depth is not None:
+        _check_depth(depth, mask, box, model)
+    return PoseImage(
+        camera=plain, color=color, foreground=None if mask is None else mask.clamp(0, 1), known=~unknown,
+        depth=None if depth is None else depth / model.diameter, box=box,
+    )  # fmt: skip
+
+
+def guess_foreground(image: PoseImage, *, prior: Tensor | None = None) -> PoseImage:
+    """The image with a probability for each pixel of its box, by colours and depth.
+
+    Args:
+        prior: [H, W] where a pose shows the object.
+    """
+    share = segment_box(image.color, image.box, depth=image.depth, prior=prior, image_size=image.camera.image_size)
+    return replace(image, foreground=share, is_sharp=False)
+
+
+def shown_by(model: ObjectModel, image: PoseImage, pose: Tensor) -> Tensor:
+    """[H, W] bool, the pixels that show the object in a pose [4, 4] of the working frame."""
+    placed = model.mesh.vertices.double() @ pose[:3, :3].T + pose[:3, 3]
+    here = replace(image.camera, camera_from_world=torch.eye(4))
+    return rasterize(placed.float(), model.mesh.faces, replace(here, near=1e-2, far=1e4)).mask
+
+
+def box_around(mask: Tensor) -> Box:
+    """(x0, y0, x1, y1) px around the pixels of a mask [H, W] of bools, which must not be empty."""
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    return float(columns.min()), float(rows.min()), float(columns.max()) + 1, float(rows.max()) + 1
+
+
+def _check_size(name: str, value: Tensor | None, camera: Camera) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        raise ArgumentError(f"{_WHERE}: `{name}` must be a tensor, got {describe(value)}")
+    wanted = "[H, W, 3]" if name == "color" else "[H, W]"
+    if value.dim() != (3 if name == "color" else 2) or (name == "color" and value.shape[2] not in (3, 4)):
+        raise ArgumentError(f"{_WHERE}: `{name}` must be {wanted}, got {describe(value)}")
+    if tuple(value.shape[:2]) != camera.image_size:
+        height, width = value.shape[:2]
+        raise ArgumentError(
+            f"{_WHERE}: `{name}` has {width}x{height} pixels, the camera {camera.width}x{camera.height}; "
+            "resize the image or scale the camera"
+        )
+    if name == "color" and not value.is_floating_point():
+        raise ArgumentError(f"{_WHERE}: `color` must be floating point in [0, 1], got {describe(value)}; divide bytes by 255")
+
+
+def _box(box: Box | None, mask: Tensor | None, unknown: Tensor, camera: Camera) -> Box:
+    if mask is not None:
+        shown = (mask > 0.5) & ~unknown
+        if int(shown.sum()) < 12:
+            raise ArgumentError(f"{_WHERE}: `mask` is empty ({int(shown.sum())} pixels); the object must be white in it")
+        return box_around(shown)
+    if box is None:
+        return 0.0, 0.0, float(camera.width), float(camera.height)
+    x0, y0, x1, y1 = (float(v) for v in box)
+    if not (x1 - x0 >= 3 and y1 - y0 >= 3):
+        raise ArgumentError(f"{_WHERE}: `box` must be x0 y0 x1 y1 with x0 < x1 and y0 < y1, got {box}")
+    if x1 <= 0 or y1 <= 0 or x0 >= camera.width or y0 >= camera.height:
+        raise ArgumentError(f"{_WHERE}: `box` {box} lies outside of the image of {camera.width}x{camera.height} pixels")
+    return x0, y0, x1, y1
+
+
+def _check_depth(depth: Tensor, mask: Tensor | None, box: Box, model: ObjectModel) -> None:
+    height, width = depth.shape
+    window = torch.zeros(height, width, dtype=torch.bool)
+    window[max(int(box[1]), 0) : int(box[3]) + 1, max(int(box[0]), 0) : int(box[2]) + 1] = True
+    values = depth[(window if mask is None else mask > 0.5) & (depth > 0)]
+    if len(values) < 5:
+        where = "in the mask" if mask is not None else "in the box"
+        raise DataError(f"{_WHERE}: `depth` has no measurements {where}; leave it out")
+    check_scale(model, float(values.median()), where=_WHERE)

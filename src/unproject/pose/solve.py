@@ -1,0 +1,183 @@
+"""The search for a pose: hypotheses from all sides, scored, thinned and refined from coarse to fine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..lie.se3 import se3_inverse
+from ..lie.so3 import so3_exp
+from ..struct import TensorStruct
+from .hypotheses import distinct, place_by_box, place_by_mask, turned_views
+from .object_model import ObjectModel
+from .observation import PoseImage, observe
+from .refine import FindViews, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, refine, see
+from .views import Views, render_views, template_views
+
+_PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
+_BLURRED = 0.4  # weight of the outline of a guessed mask
+_HIDDEN = 1.3  # area of the object over that of the mask, tried beside 1 where there is no depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """How much is tried.
+
+    Attributes:
+        view_count, turn_count: directions, and turns about the optical axis, of the hypotheses.
+        kept: hypotheses that are refined by templates, then finer, then by rendering, then to the end.
+        resolution: pixels of the object's longer side while refining.
+        cache_folder: where templates are kept, or None.
+    """
+
+    view_count: int = 400
+    turn_count: int = 24
+    kept: tuple[int, int, int, int] = (300, 80, 20, 6)
+    resolution: float = 110.0
+    cache_folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverStep(TensorStruct):
+    """What is known after a stage.
+
+    Attributes:
+        index: of the stage. name: what was done. scored: the poses that are left, best first.
+    """
+
+    index: int
+    name: str
+    scored: Scored
+
+
+STAGES = (
+    Scale(outline=0.05, depth=0.05),
+    Scale(outline=0.025, depth=0.03),
+    Scale(outline=0.012, depth=0.02),
+    Scale(outline=0.008, depth=0.012),
+)
+JUDGE = Scale(outline=0.015, depth=0.015)
+"""At which scale the last poses are compared."""
+
+
+def solve(
+    model: ObjectModel,
+    images: Sequence[PoseImage],
+    weights: TermWeights,
+    options: SolverOptions,
+    *,
+    starts: Tensor | None = None,
+    start_angle: float = math.pi,
+    mirrors: Tensor | None = None,
+    basis: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[SolverStep]:
+    """Find poses that explain one or several images.
+
+    Args:
+        images: hypotheses come from the first; all count in what follows. Their cameras' poses say how they lie to each other.
+        starts: [N, 4, 4] rough poses, working frame; with them, only directions within `start_angle` (radians) of one are tried.
+        mirrors: [M, 3] unit normals of planes that the shape is mirrored at: the poses with nearly the same outline are tried too.
+        basis: which motions are free (see `refine`).
+    """
+    look = lambda blur: [sight_of(image, images[0], weights, model, resolution=options.resolution, blur=blur) for image in images]
+    coarse, sharp, kept = look(0.04), look(0.012), options.kept
+    views = template_views(model, count=options.view_count, distance=template_distance(images[0]), folder=options.cache_folder)
+    find = by_template(views)
+    scored = _first(views, images[0], coarse[0], options, starts, start_angle)
+    yield SolverStep(index=0, name="hypotheses", scored=scored)
+    scored = distinct(refine(scored.poses, find, coarse, STAGES[0], rounds=2, basis=basis), kept[1], angle_deg=7, shift=0.2)
+    yield SolverStep(index=1, name="templates", scored=scored)
+    scored = distinct(refine(scored.poses, find, sharp, STAGES[1], rounds=2, basis=basis), kept[2], angle_deg=7, shift=0.15)
+    if mirrors is not None and len(mirrors) > 0:
+        poses = torch.cat([scored.poses, *(depth_reversed(scored.poses, m) for m in mirrors)])
+        scored = distinct(refine(poses, find, sharp, STAGES[1], rounds=1, basis=basis), kept[2], angle_deg=7, shift=0.15)
+    yield SolverStep(index=2, name="finer templates", scored=scored)
+    scored = refine(scored.poses, by_rendering(model, 96), sharp, STAGES[2], rounds=3, basis=basis)
+    scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=5, shift=0.1)
+    yield SolverStep(index=3, name="rendering", scored=scored)
+    scored = refine(scored.poses, by_rendering(model, 144), sharp, STAGES[3], rounds=2, steps=4, basis=basis)
+    scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=4, shift=0.1)
+    yield SolverStep(index=4, name="finest rendering", scored=scored)
+
+
+def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: ObjectModel, *, resolution: float, blur: float) -> Sight:
+    """An image with the weights of the terms that it has data for, and its place beside the first image."""
+    wanted = weights.tensor()
+    has_mask, has_color = image.foreground is not None, image.color is not None
+    scale = [float(has_mask), float(has_mask), float(has_mask), float(has_color), float(image.depth is not None), float(has_color)]
+    if has_color and not model.is_colored:
+        scale[3] = _PLAIN
+    if not image.is_sharp:
+        scale[1] *= _BLURRED
+        scale[2] *= _BLURRED
+    between = image.camera.camera_from_world.double() @ se3_inverse(first.camera.camera_from_world.double())
+    between = between.clone()
+    between[:3, 3] /= model.diameter
+    observation = observe(image, resolution=resolution, blur=blur)
+    return Sight(observation=observation, weights=wanted * torch.tensor(scale, dtype=torch.float64), from_first=between)
+
+
+def judge(model: ObjectModel, poses: Tensor, sights: Sequence[Sight]) -> Scored:
+    """Score poses by exact renderings at one scale, so that they compare."""
+    return evaluate_all(see(by_rendering(model, 144), poses, sights), poses, sights, JUDGE)[0]
+
+
+def by_rendering(model: ObjectModel, size: int) -> FindViews:
+    """Each pose is seen as it is rendered."""
+    count = 2 * size
+    return lambda poses: (render_views(model, poses, size=size, point_count=count, rim_count=size + 32), torch.arange(len(poses)))
+
+
+def template_distance(image: PoseImage) -> float:
+    """A rough distance of the object in diameters, of few possible values, so that templates can be reused."""
+    x0, y0, x1, y1 = image.box
+    angle = max((x1 - x0) / float(image.camera.intrinsics[0, 0]), (y1 - y0) / float(image.camera.intrinsics[1, 1]))
+    guess = min(max(0.85 / max(angle, 1e-3), 1.3), 9.0)
+    return round(1.6 ** round(math.log(guess, 1.6)), 3)
+
+
+def depth_reversed(poses: Tensor, normal: Tensor) -> Tensor:
+    """Poses with nearly the same outline, for a shape with a mirror plane: mirrored in the object, and along the line of sight."""
+    mirror = torch.eye(3, dtype=torch.float64) - 2 * normal[:, None] * normal[None]
+    sight = torch.nn.functional.normalize(poses[:, :3, 3], dim=1)
+    flip = torch.eye(3, dtype=torch.float64) - 2 * sight[:, :, None] * sight[:, None]
+    result = poses.clone()
+    result[:, :3, :3] = flip @ poses[:, :3, :3] @ mirror
+    return result
+
+
+def _first(views: Views, image: PoseImage, sight: Sight, options: SolverOptions, starts: Tensor | None, angle: float) -> Scored:
+    """The best hypotheses."""
+    if starts is not None:
+        poses = torch.cat([starts, around_starts(starts, angle)]) if angle > 0 else starts
+        scored = evaluate(views, by_template(views)(poses)[1], poses, sight, STAGES[0], derive=False)[0]
+        best = distinct(scored, options.kept[0], angle_deg=6, shift=0.3)
+        return Scored(
+            **{name: torch.cat([getattr(scored, name)[: len(starts)], getattr(best, name)]) for name in best.__dataclass_fields__}
+        )
+    rotations, view = turned_views(views, options.turn_count)
+    if image.foreground is not None and image.is_sharp:
+        factors = (1.0,) if image.depth is not None else (1.0, _HIDDEN)
+        placed = [place_by_mask(image, views, rotations, view, size_factor=f) for f in factors]
+    else:
+        placed = [place_by_box(image, views, rotations, view)]
+    poses, view = torch.cat(placed), view.repeat(len(placed))
+    # without the nearest points of the rim, the dearest term
+    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover",))[0]
+    return distinct(scored, options.kept[0], angle_deg=10, shift=0.35)
+
+
+def around_starts(starts: Tensor, angle: float, *, spacing: float = 0.26) -> Tensor:
+    """Poses turned about the object's middle by up to an angle (radians), about `spacing` apart, with the starts' positions."""
+    generator = torch.Generator().manual_seed(0)
+    count = min(4000, int(60 * (angle / math.pi * 3.2 / spacing / 3) ** 3) + 40)
+    axis = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator, dtype=torch.float64), dim=1)
+    turn = so3_exp(axis * (angle * torch.rand(count, 1, generator=generator, dtype=torch.float64) ** (1 / 3)))
+    result = starts[:, None].repeat(1, count, 1, 1)
+    result[..., :3, :3] = turn @ result[..., :3, :3]
+    return result.flatten(0, 1)

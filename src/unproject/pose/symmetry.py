@@ -1,0 +1,106 @@
+"""Symmetries of a mesh: turns and mirrors that leave it as it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry.neighbors import build_index, nearest
+from ..lie.so3 import so3_exp
+from ..struct import TensorStruct
+from .object_model import ObjectModel
+
+_TOLERANCE, _WORST = 0.012, 0.035  # diameters: mean and 95th percentile of the distance from the turned surface to itself
+_COLOR_TOLERANCE = 0.06
+_ORDERS = (2, 3, 4, 5, 6, 8)
+_CONTINUOUS_STEPS = 36
+_MOST = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symmetries(TensorStruct):
+    """What leaves an object as it is.
+
+    Attributes:
+        motions: [S, 4, 4] float64 object_from_object, mesh frame, the identity first. Turns about an axis of revolution are sampled.
+        mirrors: [M, 3] unit normals of planes at which the shape (not its colours) is mirrored.
+    """
+
+    motions: Tensor
+    mirrors: Tensor
+
+
+def find_symmetries(model: ObjectModel, *, ignore_colors: bool = False) -> Symmetries:
+    """Turns and mirrors of a mesh about its principal axes and those of its coordinates.
+
+    Args:
+        ignore_colors: whether colours may differ.
+    """
+    cloud = model.cloud.double()
+    middle = cloud.mean(0)
+    sample = torch.arange(0, len(cloud), max(1, len(cloud) // 700))
+    index = build_index(model.cloud)
+
+    def holds(linear: Tensor, colored: bool) -> bool:
+        moved = (cloud[sample] - middle) @ linear.T + middle
+        found = nearest(moved.float(), index)
+        distance = found.squared_distance.sqrt()
+        if float(distance.mean()) > _TOLERANCE + 0.004 or float(distance.quantile(0.95)) > _WORST:
+            return False
+        return not colored or float((model.colors[1][found.index] - model.colors[1][sample]).abs().mean()) < _COLOR_TOLERANCE
+
+    axes = _candidate_axes(cloud - middle)
+    colored = model.is_colored and not ignore_colors
+    eye = torch.eye(3, dtype=torch.float64)
+    mirrors = [a for a in axes if holds(eye - 2 * a[:, None] * a[None], False)]
+    turns = []
+    for axis in axes:
+        if all(holds(so3_exp(axis * math.radians(angle)), colored) for angle in (37.0, 101.0, 158.0)):
+            turns.append(so3_exp(axis * (2 * math.pi / _CONTINUOUS_STEPS)))
+        else:
+            turns += [so3_exp(axis * (2 * math.pi / n)) for n in _ORDERS if holds(so3_exp(axis * (2 * math.pi / n)), colored)]
+    group = _generated(turns)
+    center = model.center + middle * model.diameter
+    motions = torch.eye(4, dtype=torch.float64).repeat(len(group), 1, 1)
+    motions[:, :3, :3] = group
+    motions[:, :3, 3] = center - group @ center
+    return Symmetries(motions=motions, mirrors=torch.stack(mirrors) if mirrors else torch.zeros(0, 3, dtype=torch.float64))
+
+
+def symmetric_distance(pose: Tensor, others: Tensor, motions: Tensor) -> tuple[Tensor, Tensor]:
+    """Angle [N] (radians) and shift [N] between a pose and others [N, 4, 4], the smallest over symmetries [S, 4, 4]."""
+    same = pose @ motions
+    cosine = (torch.einsum("sij,nij->ns", same[:, :3, :3], others[:, :3, :3]) - 1) / 2
+    shift = torch.cdist(others[:, :3, 3], same[:, :3, 3])
+    best = (cosine.clamp(-1, 1).acos() + shift / shift.mean().clamp(min=1e-9) * 1e-3).argmin(1)
+    row = torch.arange(len(others))
+    return cosine.clamp(-1, 1).acos()[row, best], shift[row, best]
+
+
+def _candidate_axes(centered: Tensor) -> list[Tensor]:
+    """Principal axes and coordinate axes, each once."""
+    _, principal = torch.linalg.eigh(centered.T @ centered)
+    axes: list[Tensor] = []
+    for axis in (*torch.eye(3, dtype=torch.float64), *principal.T):
+        if all(abs(float(axis @ other)) < math.cos(math.radians(1.0)) for other in axes):
+            axes.append(axis)
+    return axes
+
+
+def _generated(turns: list[Tensor]) -> Tensor:
+    """The group [S, 3, 3] that turns generate, the identity first, cut off at some size."""
+    group = torch.eye(3, dtype=torch.float64)[None]
+    fresh = group
+    while turns and len(fresh) > 0 and len(group) < _MOST:
+        products = torch.cat([fresh @ turn for turn in turns])
+        fresh_list: list[Tensor] = []
+        for product in products:
+            known = torch.cat([group, torch.stack(fresh_list)]) if fresh_list else group
+            if float((known - product).abs().amax((1, 2)).min()) > 1e-3:
+                fresh_list.append(product)
+        fresh = torch.stack(fresh_list) if fresh_list else group[:0]
+        group = torch.cat([group, fresh])
+    return group[:_MOST]
