@@ -10,10 +10,9 @@ from torch import Tensor
 from ..errors import DataError
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from ..losses.robust import cauchy
 from .consensus import consensus_motions, distinct
 from .features import flip_features, match_features, point_features
-from .icp import IcpOptions, align_shapes, nearest_points
+from .icp import IcpOptions, Method, align_shapes, nearest_points
 from .result import Registration, frame_change
 from .shape import Shape, make_shape, thin, voxel_for, with_normals
 from .units import check_units
@@ -27,13 +26,14 @@ class GlobalOptions:
         voxel: cube side to which both are thinned for the search, scene units; by default what leaves about 3,000 points.
         overlap: least share of the points, of the shape that overlaps more, that must lie on the other (normals count evenly).
         significance: how many times the agreement of shuffled matches the agreement of the matches must be.
-        refine: the refinement after the search; None for what suits the voxel.
+        method, max_distance: of the refinement after the search, see `IcpOptions`.
     """
 
     voxel: float | None = None
     overlap: float = 0.1
     significance: float = 3.5
-    refine: IcpOptions | None = None
+    method: Method = "plane"
+    max_distance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def register_global(source: PointCloud | Mesh, target: PointCloud | Mesh, option
             f"register_global: the shapes do not fit onto each other; the best try had {found}. They may not overlap enough, or be too "
             f"smooth to tell at voxels of {voxel:.4g}; a start for `icp`, or another `voxel`, may help"
         )
-    refine = options.refine or IcpOptions(voxels=(voxel, voxel / 2, 0.0), max_distance=None, penalty=cauchy)
+    refine = IcpOptions(method=options.method, max_distance=options.max_distance, voxels=(voxel, voxel / 2, 0.0))
     start = frame_change(best.motion, shapes[0].origin, shapes[1].origin)
     result = None
     for step in align_shapes(*shapes, start, refine):
@@ -167,6 +167,3 @@ def _refined(source: Shape, target: Shape, motion: Tensor, options: IcpOptions) 
     except DataError:
         pass
     return motion
-
-
-__all__ = ["Candidate", "GlobalOptions", "propose", "register_global", "towards"]

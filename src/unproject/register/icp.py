@@ -42,7 +42,7 @@ class IcpOptions:
         iterations: steps a level at most.
         penalty: a robust family such as `huber`, `cauchy` or `geman_mcclure`, which is called with a scale; None for least squares.
         scale: of the penalty, scene units; by default from the residuals (1.5 standard deviations, robustly) in each step.
-        color_share: with "color", what brightness counts against distance, in [0, 1).
+        color_share: with "color", what brightness (as a length, by its mean gradient) counts against distance, in [0, 1).
         tolerance: steps smaller than this fraction of the source's size end a level.
     """
 
@@ -52,7 +52,7 @@ class IcpOptions:
     iterations: int = 40
     penalty: Callable[[float], Penalty] | None = cauchy
     scale: float | None = None
-    color_share: float = 0.05
+    color_share: float = 0.1
     tolerance: float = 1e-5
 
 
@@ -183,10 +183,10 @@ class Matcher:
         if self.color is not None:
             tones, target_tones, gradients = self.color
             offset = torch.where(match >= 0, target_tones[match.clamp_min(0)] - tones, 0)
-            geometry, light = total[27], self._sums(match, gradients, offset, pose, centre, ops.DIRECTION, None)
-            # Colour has another unit: it counts as a share of what the distances count.
+            light = self._sums(match, gradients, offset, pose, centre, ops.DIRECTION, None)
+            # A difference in brightness over the usual gradient is a length, as the distances are.
             share = self.options.color_share / (1 - self.options.color_share)
-            total = total + light * (share * float(geometry) / max(float(light[27]), 1e-30))
+            total = total + light * (share / max(float(gradients.square().sum(1).mean()), 1e-30))
         return total, match, squared
 
     def _sums(

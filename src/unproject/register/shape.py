@@ -103,10 +103,15 @@ def _unit(normals: Tensor | None, finite: Tensor) -> Tensor | None:
 
 
 def spacing(shape: Shape) -> float:
-    """Median distance of a point to its nearest other."""
+    """Median distance of a point to its nearest other in another place; sensors repeat points."""
+    index = shape.index
     sample = shape.points[:: max(1, shape.point_count // 4000)]
-    near = knn(sample, shape.index, 2).squared_distance[:, 1].sqrt()
-    apart = near[near > 0]
+    near = knn(sample, index, min(4, shape.point_count)).squared_distance
+    if float((near[:, -1] > 0).float().mean()) < 0.9:
+        index = build_index(torch.unique(shape.points, dim=0))
+        near = knn(sample, index, min(2, index.point_count)).squared_distance
+    apart = torch.where(near > 0, near, torch.inf).amin(1).sqrt()
+    apart = apart[torch.isfinite(apart)]
     return float(apart.median()) if len(apart) else shape.diameter
 
 

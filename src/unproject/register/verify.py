@@ -15,6 +15,7 @@ from ..render.rasterize import rasterize
 from .shape import Shape
 
 _SMALLEST, _LARGEST = 16, 112  # pixels of a picture's side
+_OPEN = 0.2  # mean normal, zero for a closed surface, above which a model is a part of a surface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class DepthAgreement:
         violation: the scene has something behind it, which the model would hide.
         occluded: the scene has something before it.
         unknown: the scene has no point there.
+        flush: not a share of pixels: share of the model's rim beyond which the scene goes on in the model's own plane, so that the model
+            lies in a larger surface instead of being a thing of its own. 0 where the model is a part of a surface itself.
         pixels: how many pixels the model covers.
     """
 
@@ -33,12 +36,13 @@ class DepthAgreement:
     violation: float
     occluded: float
     unknown: float
+    flush: float
     pixels: int
 
     @property
     def agreement(self) -> float:
         """From 0 to 1: how much of what the scene shows there agrees. What lies behind something else says nothing."""
-        return self.support / max(self.support + self.violation + 0.3 * self.unknown, 1e-9)
+        return self.support / max(self.support + self.violation + 0.3 * self.unknown, 1e-9) * (1 - 0.8 * self.flush**2)
 
 
 def seen_from(shape: Shape, viewpoint: Tensor, apart: float) -> bool:
@@ -79,6 +83,8 @@ class DepthCheck:
         self.scene, self.model, self.tolerance, self.spacing = scene, model, tolerance, spacing
         self.eye = viewpoint.double()
         self.radius = float((model.points).norm(dim=1).max())
+        assert model.normals is not None
+        self.closed = float(model.normals.mean(0).norm()) < _OPEN
         self.face_normals = None if model.mesh is None else face_normals(model.mesh.vertices, model.mesh.faces)
 
     def check(self, motion: Tensor) -> DepthAgreement | None:
@@ -87,7 +93,7 @@ class DepthCheck:
         if camera is None:
             return None
         depth, normal = self._model_picture(motion, camera)
-        scene, _ = _splat(self.scene.points, camera)
+        scene, index = splat(self.scene.points, camera)
         rays = torch.nn.functional.normalize(_pixel_places(camera, torch.ones_like(depth)), dim=-1)
         mask = depth > 0
         count = int(mask.sum())
@@ -104,6 +110,7 @@ class DepthCheck:
             violation=float(behind.sum()) / count,
             occluded=float(before.sum()) / count,
             unknown=float((mask & (scene <= 0)).sum()) / count,
+            flush=self._flush(mask, support, depth, normal, rays, index, camera) if self.closed else 0.0,
             pixels=count,
         )
 
@@ -131,12 +138,32 @@ class DepthCheck:
             return fragments.depth, torch.where(fragments.mask[..., None], normal, 0)
         assert self.model.normals is not None
         points = self.model.points @ motion[:3, :3].float().T + motion[:3, 3].float()
-        depth, index = _splat(points, camera)
+        depth, index = splat(points, camera)
         normal = (self.model.normals @ turn.T)[index.clamp_min(0)]
         return depth, torch.where((index >= 0)[..., None], normal, 0)
 
+    def _flush(self, mask: Tensor, support: Tensor, depth: Tensor, normal: Tensor, rays: Tensor, index: Tensor, camera: Camera) -> float:
+        """Share of the rim, where it is seen steeply enough to tell, beyond which the scene goes on in the model's plane."""
+        place = _pixel_places(camera, depth)
+        pose = camera.camera_from_world
+        points = self.scene.points[index.clamp_min(0)] @ pose[:3, :3].T + pose[:3, 3]
+        pixel = float(depth[mask].median()) / float(camera.intrinsics[0, 0])
+        reach = max(2, math.ceil(4 * self.tolerance / pixel))  # so far away that what is level there is no chance
+        if 3 * reach > mask.shape[0]:
+            return 0.0
+        frontal = support & ((normal * rays).sum(-1).abs() > 0.3)
+        rim = level = 0
+        for row, column in ((0, reach), (0, -reach), (reach, 0), (-reach, 0)):
+            shift = lambda t, row=row, column=column: torch.roll(t, (-row, -column), (0, 1))
+            edge = frontal & ~shift(mask) & shift(index >= 0)
+            offset = shift(points) - place
+            close = (offset.norm(dim=-1) <= 3 * reach * pixel) & ((offset * normal).sum(-1).abs() <= self.tolerance)
+            rim += int(edge.sum())
+            level += int((edge & close).sum())
+        return level / rim if rim >= 8 else 0.0
 
-def _splat(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+
+def splat(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
     """Depth [H, W] of the nearest point in each pixel, 0 for none, and its index, -1 for none."""
     height, width = camera.image_size
     local = points @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
