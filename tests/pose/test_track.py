@@ -140,12 +140,13 @@ def test_bad_input_is_named() -> None:
     behind[2, 3] = -300
     with pytest.raises(DataError, match="behind the camera or outside"):
         next(track_object([frame], mesh, camera, behind))
-    with pytest.raises(DataError, match="its unit"):
-        next(track_object([frame], replace(mesh, vertices=mesh.vertices / 1000), camera, torch.diag(torch.tensor([1.0, 1, 1, 1])).double()))
+    for factor in (1000, 0.001):
+        with pytest.raises(DataError, match="factor of 1000"):
+            next(track_object([frame], replace(mesh, vertices=factor * mesh.vertices), camera, pose))
     with pytest.raises(ArgumentError, match="no faces"):
         next(track_object([frame], replace(mesh, faces=mesh.faces[:0]), camera, pose))
     with pytest.raises(ArgumentError, match="not rigid"):
-        next(track_object([frame], mesh, camera, 2 * pose))
+        next(track_object([frame], mesh, camera, pose @ torch.diag(torch.tensor([2.0, 2, 2, 1], dtype=torch.float64))))
     small = replace(frame, color=frame.color[:50])
     with pytest.raises(ArgumentError, match=r"frame 'f' must be uint8 \[180, 240, 3\]"):
         next(track_object([small], mesh, camera, pose))

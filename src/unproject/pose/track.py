@@ -39,6 +39,7 @@ _LEARN_ABOVE = 0.5
 _CLEARLY_BETTER = 0.1
 _FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
 _LEARNING_RATE = 0.1
+_FEWEST_PIXELS = 6.0
 _LEARN_EVERY = 1.5  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
 
@@ -184,11 +185,16 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
     """
     pose = check_rigid(target.camera_from_object.detach().double(), name="camera_from_object", where="track_objects").clone()
     pose[:3, 3] += pose[:3, :3] @ model.center
+    distance = float(pose[:3, 3].norm())
+    pixels = float(camera.intrinsics[0, 0]) * model.diameter / max(distance, 1e-12)
+    if distance < 0.5 * model.diameter or pixels < _FEWEST_PIXELS:
+        raise DataError(
+            f"track_objects: by its start pose {target.name!r} would be {pixels:.3g} pixels large; is its unit the mesh's? "
+            "(millimetres for metres make a factor of 1000)"
+        )
     view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
     if view is None:
-        raise DataError(
-            f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image; is its unit the mesh's?"
-        )
+        raise DataError(f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image")
     knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None)
     state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge, contour=contour_of(view, count=options.outline_points))
     stay = fit_frame(pose, frame, model, camera, knowledge, options, moves=False)
