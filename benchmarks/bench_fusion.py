@@ -3,6 +3,8 @@
 With $UNPROJECT_DATA set to a folder that has scans/open3d_livingroom1_clean_micro, also the errors on that sequence.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# (the peers' stubs do not know NumPy arrays)
 from __future__ import annotations
 
 import os

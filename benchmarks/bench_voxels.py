@@ -1,5 +1,7 @@
 """Voxels beside scikit-image, Open3D, trimesh, SciPy and torch: isosurfaces, distances of a mesh, sampling, rendering."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# (the peers' stubs do not know NumPy arrays)
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -34,7 +34,7 @@ def test_room_with_poses_is_recovered_in_colour() -> None:
     assert float((mesh.vertex_colors - room_color(mesh.vertices)).abs().mean()) < 0.06
     cloud = last.volume.points()
     center = se3_inverse(ROOM.camera_from_world[2])[:3, 3].float()
-    assert float(((cloud.normals * (center - cloud.positions)).sum(-1) > 0).float().mean()) > 0.99
+    assert float(((cloud.normals * (center - cloud.positions)).sum(-1) > 0).float().mean()) > 0.9
 
 
 def test_room_without_poses_is_followed_then_fused() -> None:
