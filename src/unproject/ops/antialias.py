@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..reference.antialias import depth_tolerance
 from .dispatch import parallel_for
 from .examples import example
 from .rasterize import rasterize
@@ -64,7 +65,20 @@ def _run(
     )
     jobs = np.flatnonzero(sides)
     ranges = np.searchsorted(jobs, job_offsets)
-    arrays = (corner, edge, bases, jobs, ranges, job_offsets, sides, face.numpy(), depth.detach().numpy(), float(near), orthographic)
+    arrays = (
+        corner,
+        edge,
+        bases,
+        jobs,
+        ranges,
+        job_offsets,
+        sides,
+        face.numpy(),
+        depth.detach().numpy(),
+        float(near),
+        orthographic,
+        depth_tolerance(points),
+    )
     backward = gradients[1].numel() > 0
     values = (image.detach().numpy(), backward, result.numpy(), *(g.numpy() for g in gradients))
     parallel_for(antialias_range, count, *arrays, *values, grain=2)

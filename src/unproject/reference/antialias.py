@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from ..struct import TensorStruct
+
+FLAT, STEEPEST = 1e-12, 8.0  # as kernels.antialias
 
 
 def antialias(
@@ -15,15 +21,24 @@ def antialias(
     for b, (base, first, count, _) in enumerate(images.tolist()):
         ends, sides = _outlines(points, faces, edges, halfedge_offsets, halfedges, (base, first, count), (near, orthographic, cull))
         z = torch.where(face[b] >= 0, depth[b].double(), torch.inf)
+        tolerance = depth_tolerance(points)
         for steep in (True, False):
-            pieces = _pieces(ends, sides, z if steep else z.T, steep, orthographic)
+            pieces = _pieces(ends, sides, z if steep else z.T, steep, orthographic, tolerance)
             flat = (image[b] if steep else image[b].transpose(0, 1)).reshape(-1, image.shape[-1])
-            for target, source, weight in _exchanges(*pieces, z.shape[1] if steep else z.shape[0]):
+            for target, source, weight in _exchanges(pieces, z.shape[1] if steep else z.shape[0]):
                 change = weight.to(image.dtype)[:, None] * (flat[source] - flat[target])
                 change = torch.zeros_like(flat).index_add(0, target, change)
                 change = change.view(*(z.shape if steep else z.T.shape), -1)
                 result[b] = result[b] + (change if steep else change.transpose(0, 1))
     return result
+
+
+def depth_tolerance(points: Tensor) -> float:
+    """What depths may differ by and still be those of one surface, scene units."""
+    if points.shape[0] == 0:
+        return 0.0
+    least, most = torch.aminmax(points.detach()[:, 2])
+    return 1e-3 * float(most - least) + 1e-6 * float(torch.maximum(most.abs(), least.abs()))
 
 
 def _outlines(
@@ -40,7 +55,10 @@ def _outlines(
     p = points.detach().double()
     if orthographic:
         p = torch.cat([p[:, :2], torch.ones_like(p[:, 2:])], 1)
-    turn = torch.linalg.det(torch.stack([p[pair[which, 0]], p[pair[which, 1]], p[third]], 1)).sign()
+    a, b, c = p[pair[which, 0]], p[pair[which, 1]], p[third]
+    area = (a * torch.linalg.cross(b, c)).sum(1)
+    scale = (a.abs() * (b.roll(-1, 1) * c.roll(-2, 1)).abs().add((b.roll(-2, 1) * c.roll(-1, 1)).abs())).sum(1)
+    turn = torch.where(area.abs() > FLAT * scale, area, 0).sign()
     clockwise = torch.where(faces[h // 3, h % 3] + base == pair[which, 0], turn, -turn)
     turn = torch.where(clockwise > 0, 0, turn) if cull else turn
     none = torch.zeros(count, dtype=turn.dtype, device=turn.device)
@@ -56,14 +74,31 @@ def _outlines(
     return (ends if orthographic else torch.cat([ends[..., :2] / ends[..., 2:], ends[..., 2:]], -1)), sides
 
 
-def _pieces(
-    ends: Tensor, sides: Tensor, z: Tensor, steep: bool, orthographic: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Cut the steep (or the flat) edges at every row (or column) and find the pixels between which each piece shows.
+@dataclass(frozen=True)
+class _Pieces(TensorStruct):
+    """Parts [P] of edges, one a row; the rules are those of kernels/antialias.py.
 
-    Returns:
-        step, low, high [P] (the row, and from where to where in it), start and slope [P] of the line, with gradients, boundary [P].
+    Attributes:
+        step, low, high: the row, and from where to where in it.
+        start, slope: of the line, with gradients.
+        inside_high: whether the face is on the side of higher minor coordinates.
+        row, boundary, kind: as find_source gives them. split: as split_of does.
     """
+
+    step: Tensor
+    low: Tensor
+    high: Tensor
+    start: Tensor
+    slope: Tensor
+    inside_high: Tensor
+    row: Tensor
+    boundary: Tensor
+    kind: Tensor
+    split: Tensor
+
+
+def _pieces(ends: Tensor, sides: Tensor, z: Tensor, steep: bool, orthographic: bool, tolerance: float) -> _Pieces:
+    """Cut the steep (or the flat) edges at every row (or column) and find the pixels between which each piece shows."""
     run = (ends[:, 1] - ends[:, 0]).detach()
     chosen = (run[:, 1].abs() >= run[:, 0].abs()) == steep
     chosen &= (run[:, 1] if steep else run[:, 0]).abs() > 1e-9
@@ -80,44 +115,78 @@ def _pieces(
     t = ((0.5 * (low + high) - major[edge, 0]) / (major[edge, 1] - major[edge, 0])).detach()
     za, zb = ends.detach()[edge, 0, 2], ends.detach()[edge, 1, 2]
     level = (1 - t) * za + t * zb if orthographic else 1 / ((1 - t) / za + t / zb)
-    crossing = (start + slope * (step + 0.5)).detach()
-    boundary = _boundary(z, step, crossing, inside_high[edge], level)
+    line, inside_high, corner = (start.detach(), slope.detach()), inside_high[edge], (major[:, 1] - major[:, 0]).detach().abs()[edge] >= 1
+    row, boundary, kind = _source(z, step, line, inside_high, level, tolerance, 0.5 * (low + high), corner)
+    split = torch.where(kind == 0, boundary.double(), torch.where(inside_high, boundary + 0.5, boundary - 0.5))
+    for end in (1, 0):
+        at, place = major.detach()[edge, end], minor.detach()[edge, end]
+        split = torch.where((kind != 0) & (step <= at) & (at <= step + 1), place, split)
     keep = boundary >= 0
-    return step[keep], low[keep], high[keep], start[keep], slope[keep], boundary[keep]
+    return _Pieces(*(t[keep] for t in (step, low, high, start, slope, inside_high, row, boundary, kind, split)))
 
 
-def _boundary(z: Tensor, step: Tensor, crossing: Tensor, inside_high: Tensor, level: Tensor) -> Tensor:
-    """The upper pixel of the pair between which each piece shows, -1 for none; the rule of the kernel."""
-    guess = (crossing - 0.5).clamp(-2, z.shape[1] + 2).floor().to(torch.int64) + 1
+def _source(
+    z: Tensor, step: Tensor, line: tuple[Tensor, Tensor], inside_high: Tensor, level: Tensor, tolerance: float, height: Tensor,
+    corner: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Row, upper pixel of the pair (-1 for none) and kind of each piece; as find_source of the kernel."""
+    start, slope = line
+    row, kind = step.clone(), torch.zeros_like(step)
+    boundary = _boundary(z, step, start + slope * (step + 0.5), inside_high, level, tolerance)
+    column = (start + slope * height).clamp(0, z.shape[1] - 1).floor().to(torch.int64)
+    for side in (-1, 1):
+        other = step + side
+        valid = corner & (boundary < 0) & (other >= 0) & (other < z.shape[0])
+        other = other.clamp(0, z.shape[0] - 1)
+        found = _boundary(z, other, start + slope * (other + 0.5), inside_high, level, tolerance)
+        valid &= found >= 0
+        inner, outer = (z[other, torch.where(inside_high, *k).clamp(0, z.shape[1] - 1)] for k in ((found, found - 1), (found - 1, found)))
+        valid &= level - z[step, column] <= STEEPEST * (level - inner).abs() + tolerance  # else something in front hides it
+        inside = _is_inside(z[step, column], outer, level)
+        row, boundary = torch.where(valid, other, row), torch.where(valid, found, boundary)
+        kind = torch.where(valid, torch.where(inside, 2, 1), kind)
+    return row, boundary, kind
+
+
+def _is_inside(z: Tensor, outer: Tensor, level: Tensor) -> Tensor:
+    return z.isfinite() & (outer.isinf() | (z - level < 0.5 * (outer - level)))
+
+
+def _boundary(z: Tensor, step: Tensor, crossing: Tensor, inside_high: Tensor, level: Tensor, tolerance: float) -> Tensor:
+    """The upper pixel of the pair between which each piece shows, -1 for none; as find_boundary of the kernel."""
+    width = z.shape[1]
+    guess = (crossing - 0.5).clamp(-2, width + 2).floor().to(torch.int64) + 1
     result = torch.full_like(guess, -1)
+    padded = torch.nn.functional.pad(z, (3, 3), value=torch.inf)
     for shift in (1, -1, 0):
         upper = guess + shift
-        valid = (upper >= 1) & (upper < z.shape[1])
-        upper = upper.clamp(1, max(1, z.shape[1] - 1))
-        pair = z[step, upper - 1], z[step, upper.clamp_max(z.shape[1] - 1)]
-        inner, outer = torch.where(inside_high, pair[1], pair[0]), torch.where(inside_high, pair[0], pair[1])
-        shows = (inner < outer) & (outer > level) & (outer.isinf() | (inner - level < 0.5 * (outer - level)))
+        valid = (upper >= 1) & (upper < width)
+        upper = upper.clamp(1, max(1, width - 1))
+        at = lambda high, low, upper=upper: padded[step, 3 + upper + torch.where(inside_high, high, low)]
+        inner, outer = at(0, -1), at(-1, 0)
+        shows = (inner < outer) & (outer > level) & _is_inside(inner, outer, level)
+        surface_slope = torch.maximum((at(1, -2) - inner).abs(), (at(2, -3) - inner).abs())
+        shows &= level - inner <= STEEPEST * surface_slope + tolerance
         result = torch.where(valid & shows, upper, result)
     return result
 
 
-def _exchanges(step: Tensor, low: Tensor, high: Tensor, start: Tensor, slope: Tensor, boundary: Tensor, width: int) -> list:
+def _exchanges(pieces: _Pieces, width: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """(target pixel, source pixel, weight) of every piece for every column that it may reach; pixels are flat indices."""
     exchanges = []
-    if len(step) == 0:
+    if len(pieces.step) == 0:
         return exchanges
-    o0, o1 = (start + slope * low).detach(), (start + slope * high).detach()
-    first = torch.minimum(boundary - 1, torch.minimum(o0, o1).floor().to(torch.int64))
-    last = torch.maximum(boundary, torch.maximum(o0, o1).floor().to(torch.int64))
+    o0, o1 = ((pieces.start + pieces.slope * height).detach() for height in (pieces.low, pieces.high))
+    first = torch.minimum(pieces.split - 0.5, torch.minimum(o0, o1)).floor().to(torch.int64)
+    last = torch.maximum(pieces.split, torch.maximum(o0, o1)).floor().to(torch.int64)
     for k in range(int((last - first).max()) + 1):
         column = first + k
         keep = (column <= last) & (column >= 0) & (column < width)
-        bottom, top, border, row = low[keep], high[keep], boundary[keep], step[keep] * width
-        column = column[keep]
-        area = _area(bottom, top, start[keep], slope[keep], column)
-        upper = column >= border
-        weight = torch.where(upper, area, (top - bottom) - area)
-        exchanges.append((row + column, row + torch.where(upper, border - 1, border), weight))
+        p, column = pieces[keep], column[keep]
+        area = _area(p.low, p.high, p.start, p.slope, column) - (p.high - p.low) * (p.split - column).clamp(0, 1)
+        upper = torch.where(p.kind == 0, column >= p.boundary, p.inside_high == (p.kind == 2))
+        source = p.row * width + torch.where(upper, p.boundary - 1, p.boundary)
+        exchanges.append((p.step * width + column, source, torch.where(upper, area, -area)))
     return exchanges
 
 
