@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from unproject import closest_point
+from unproject.cli import fuse as command
 from unproject.cli import main as cli
+from unproject.fusion.fuse import fuse_frames
 from unproject.fusion.room import room_frame, sample_room
 from unproject.fusion.trajectory import align_trajectories
 from unproject.io.load import load_mesh, load_points
@@ -130,11 +132,35 @@ def test_killed_run_resumes_to_the_same_result(folder: Path) -> None:
     assert not checkpoint.exists() and not [p for p in folder.parent.iterdir() if p.name.endswith(".part")]
 
 
-def test_a_checkpoint_of_other_options_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = folder.parent / "state.safetensors"
-    assert run(folder, "--memory-limit-gb", "0.001", "--checkpoint", str(checkpoint)) == cli.BAD_DATA
+@pytest.mark.parametrize("stop", [2, COUNT + 2])
+def test_interrupt_keeps_what_is_fused_and_resumes(
+    folder: Path, stop: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while the camera is followed, and while frames are fused."""
+
+    def interrupted(*arguments: object, **options: object):
+        for done, step in enumerate(fuse_frames(*arguments, **options)):  # type: ignore[arg-type]
+            yield step
+            if done + 1 == stop:
+                raise KeyboardInterrupt
+
+    out, checkpoint = folder.parent / "out.ply", folder.parent / "state.safetensors"
+    words = ["--odometry", "--checkpoint", str(checkpoint)]
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "fuse_frames", interrupted)
+        assert run(folder, *words) == cli.INTERRUPTED
+    assert checkpoint.exists() and out.exists() == (stop > COUNT)
+    assert ("was fused before the error" in words_of(capsys.readouterr().err)) == (stop > COUNT)
+    assert run(folder, *words, "--resume", "--max-depth", "5") == cli.BAD_DATA
+    assert "give the same ones" in words_of(capsys.readouterr().err)
+    assert run(folder, *words, "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["fused"] == COUNT and not checkpoint.exists()
+
+
+def test_memory_limit_from_the_start_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "--memory-limit-gb", "0.001", "--checkpoint", str(folder.parent / "state.safetensors")) == cli.BAD_DATA
     assert "the limit" in words_of(capsys.readouterr().err)
-    assert run(folder, "--checkpoint", str(checkpoint), "--resume") == cli.NO_ACCESS  # no frame was fused, so there is none
+    assert [p.name for p in folder.parent.iterdir()] == ["scan"]
 
 
 def test_real_kinect_frames(data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

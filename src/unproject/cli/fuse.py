@@ -97,6 +97,8 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     except (UnprojectError, KeyboardInterrupt, MemoryError) as error:
         problem = error
     if last is None or last.volume.frame_count == 0:
+        if last is not None and problem is not None and options.checkpoint is not None:
+            _keep(options.checkpoint, last, name)  # the camera's way so far
         raise problem or DataError("fuse: no frame was fused")
     result = _write(options, frames, last, told, time.perf_counter() - begin, terminal)
     if problem is not None:
