@@ -73,8 +73,9 @@ class Columns:
         kinds = {p.name: np.dtype(p.kind) for p in self.element.properties if not p.is_list}
         self.columns, self.blocks = {}, []
         for group in self._groups:
-            if all(name in kinds and name not in self.columns for name in group):
-                block = np.empty((self.element.count, len(group)), np.result_type(*(kinds[name] for name in group)))
+            # Of one type only: values are copied as they are. Others are joined, and widened, by `together`.
+            if all(name in kinds and name not in self.columns for name in group) and len({kinds[name] for name in group}) == 1:
+                block = np.empty((self.element.count, len(group)), kinds[group[0]])
                 self.blocks.append((group, block))
                 self.columns |= {name: block[:, k] for k, name in enumerate(group)}
         for name, kind in kinds.items():
