@@ -37,9 +37,7 @@ def main(quick: bool = False) -> None:
     options = up.RenderOptions(supersampling=2, shadows=True, background=(0.9, 0.93, 1.0))
     image = up.render_mesh(mesh, cameras, lights=lights, shading=shading, options=options)
     depth = image.depth[image.face >= 0]
-    print(
-        f"colour {list(image.color.shape)}, covered {float(image.silhouette.mean()):.1%}, depth {float(depth.min()):.2f} to {float(depth.max()):.2f}"
-    )
+    print(f"colour {list(image.color.shape)}, covered {float(image.silhouette.mean()):.1%}, depth {float(depth.min()):.2f} on")
     row = torch.cat(list(image.color), dim=1)
     Image.fromarray((row.clamp(0, 1) * 255).round().byte().numpy()).save("ball.png")
 

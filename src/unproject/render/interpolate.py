@@ -58,7 +58,7 @@ def to_image(values: Tensor, pixels: Pixels, fill: float = 0.0) -> Tensor:
     for length in pixels.shape:
         size *= length
     image = values.new_full((size, *values.shape[1:]), fill)
-    return image.index_copy(0, pixels.index, values).view(*pixels.shape, *values.shape[1:])
+    return image.index_copy_(0, pixels.index, values).view(*pixels.shape, *values.shape[1:])
 
 
 def interpolate(values: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:

@@ -314,9 +314,9 @@ def _result(image: Tensor, layer: _Layer, fragments: Fragments, options: RenderO
         behind = decode(background[place[partial]])
         over = straight.index_copy(0, partial, encode(color[partial] + (1 - alpha[partial]) * behind))
     shape = image.shape[:-1]
-    rgba = image.new_zeros(flat.shape).index_copy(0, place, torch.cat([straight, alpha], 1))
+    rgba = image.new_zeros(flat.shape).index_copy_(0, place, torch.cat([straight, alpha], 1))
     return RenderResult(
-        color=background.index_copy(0, place, over).view(*shape, 3), rgba=rgba.view(*shape, 4), silhouette=image[..., 3],
+        color=background.clone().index_copy_(0, place, over).view(*shape, 3), rgba=rgba.view(*shape, 4), silhouette=image[..., 3],
         depth=fragments.depth, normals=to_image(layer.normal, layer.pixels), position=to_image(layer.position, layer.pixels),
         uv=None if layer.uv is None else to_image(layer.uv, layer.pixels), face=fragments.face, barycentrics=fragments.barycentrics,
     )  # fmt: skip
