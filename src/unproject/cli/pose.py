@@ -72,9 +72,9 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     """Read, estimate with progress, write pose.json and the overlay."""
     overlay = options.overlay or options.output.with_suffix(".png")
     terminal.check_output(options.output, overlay)
-    color = _read_color(options.image)
+    color = read_color(options.image)
     camera = _camera(options, color)
-    mask, unknown = _read_mask(options.mask)
+    mask, unknown = read_mask(options.mask)
     given = PoseInput(camera=camera, color=color, mask=mask, unknown=unknown, box=options.box, depth=_read_depth(options))
     mesh = load_mesh(options.mesh)
     start = None if options.start is None else _start(options.start, options.image.name)
@@ -155,11 +155,13 @@ def _read_pixels(path: Path, mode: str | None) -> np.ndarray:
         raise FormatError(f"the image is damaged or cannot be read ({error})", path=path) from None
 
 
-def _read_color(path: Path) -> Tensor:
+def read_color(path: Path) -> Tensor:
+    """An image as [H, W, 3] in [0, 1]."""
     return torch.from_numpy(_read_pixels(path, "RGB").astype(np.float32) / 255)
 
 
-def _read_mask(path: Path | None) -> tuple[Tensor | None, Tensor | None]:
+def read_mask(path: Path | None) -> tuple[Tensor | None, Tensor | None]:
+    """A mask image as the share [H, W] of each pixel that shows the object, and where nobody knows; both None without a file."""
     if path is None:
         return None, None
     values = _read_pixels(path, None)
@@ -180,7 +182,7 @@ def _read_depth(options: Options) -> Tensor | None:
         return None
     if options.depth_scale is None or not options.depth_scale > 0:
         raise ArgumentError(
-            "--depth needs --depth-scale: mesh units per count (1 for a PNG in millimetres and a mesh in millimetres, 0.001 for one in metres)"
+            "--depth needs --depth-scale: mesh units per count (for a PNG in mm: 1 with a mesh in mm, 0.001 with one in metres)"
         )
     values = _read_pixels(options.depth, None)
     if values.ndim != 2:

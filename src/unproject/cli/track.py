@@ -23,9 +23,12 @@ from ..io.cameras import load_camera
 from ..io.load import load_mesh
 from ..io.poses import PoseFrame, load_poses, pose_record
 from ..io.video import Video, VideoFrame, open_video
+from ..pose.estimate import estimate_pose
 from ..pose.overlay import OUTLINE_COLORS, draw_pose
+from ..pose.prepare import PoseInput
 from ..pose.track import TrackOptions, TrackStep, TrackTarget, track_objects
 from .manners import Manners, Terminal, plain
+from .pose import read_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,10 @@ class Options:
     """Vertical field of view in degrees, instead of a camera file."""
     start: Path | None = None
     """pose.json with the pose in the first frame; a frame for each mesh, in their order."""
+    mask: Path | None = None
+    """PNG of the object in the first frame, to estimate the start from."""
+    box: tuple[float, float, float, float] | None = None
+    """x0 y0 x1 y1: pixels around the object in the first frame, to estimate the start from."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Track to write: one JSON frame a line, flushed at once."""
     overlay: Path | None = None
@@ -67,7 +74,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     if first is None:
         raise DataError(f"{options.source}: there are no frames")
     camera = _camera(options, first)
-    starts = _starts(options, len(meshes))
+    starts = _starts(options, meshes, camera, first, terminal)
     names = [path.stem for path in options.mesh]
     targets = [TrackTarget(mesh=m, camera_from_object=p, name=n) for m, p, n in zip(meshes, starts, names)]
     run_ = _Run(options, terminal, video, camera, targets)
@@ -188,10 +195,17 @@ def _camera(options: Options, first: VideoFrame) -> Camera:
     return replace(camera, camera_from_world=torch.eye(4).to(camera.camera_from_world))
 
 
-def _starts(options: Options, count: int) -> list[torch.Tensor]:
-    if options.start is None:
-        raise ArgumentError("give --start pose.json; `unproject pose` makes one from the first frame")
-    frames = load_poses(options.start)
-    if len(frames) < count:
-        raise ArgumentError(f"{options.start} has {len(frames)} poses for {count} meshes")
-    return [frame.pose for frame in frames[:count]]
+def _starts(options: Options, meshes: list[Mesh], camera: Camera, first: VideoFrame, terminal: Terminal) -> list[torch.Tensor]:
+    """The poses in the first frame: from the file, or estimated from the mask, the box or the depth image."""
+    if options.start is not None:
+        frames = load_poses(options.start)
+        if len(frames) < len(meshes):
+            raise ArgumentError(f"{options.start} has {len(frames)} poses for {len(meshes)} meshes")
+        return [frame.pose for frame in frames[: len(meshes)]]
+    if len(meshes) != 1 or (options.mask is None and options.box is None and first.depth is None):
+        raise ArgumentError("give --start pose.json (`unproject pose` makes one), or --mask or --box of the one object in the first frame")
+    mask, unknown = read_mask(options.mask)
+    given = PoseInput(camera=camera, color=first.color.float() / 255, mask=mask, unknown=unknown, box=options.box, depth=first.depth)
+    estimate = estimate_pose(meshes[0], given)
+    terminal.note(f"start: estimated with confidence {estimate.best.confidence:.2f}")
+    return [estimate.camera_from_object]

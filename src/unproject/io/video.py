@@ -134,7 +134,7 @@ def _pyav() -> Any:
     try:
         import av
     except ImportError:
-        raise MissingDependencyError("videos and cameras need PyAV: pip install av (or unpack the video into a folder of images)") from None
+        raise MissingDependencyError("videos and cameras need PyAV: pip install "unproject[video]" (or unpack the video into a folder of images)") from None
     return av
 
 
