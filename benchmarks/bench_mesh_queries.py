@@ -1,6 +1,6 @@
 """Questions to a mesh beside Open3D (Embree) and trimesh (embreex): building, refitting, closest points, rays, signs, winding numbers.
 
-The mesh is a bumpy sphere: 20 f^2 triangles. Run alone: python benchmarks/bench_mesh_queries.py [--quick] [--json FILE]
+The mesh is a bumpy sphere: 20 f^2 triangles. Run alone: python benchmarks/bench_mesh_queries.py [--quick] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import Table, parse_arguments, time_all, write_json
+from harness import Table, parse_arguments, time_all, write_json, write_results
 from torch import Tensor
 
 import unproject as up
@@ -170,6 +170,8 @@ def main() -> None:
         intersections([16] if options.quick else [16, 64]),
     ]
     write_json(options.json, tables)
+    if options.write:
+        write_results("bench_mesh_queries", tables)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import os
 import sys
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from time import thread_time
 from typing import Any
 
 import torch
@@ -89,11 +91,12 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
     """Work off run(0) ... run(count - 1) on a team. `next` on a shared iterator is atomic under the GIL."""
     slots = iter(range(count))
     errors: list[BaseException] = []
-    caller, begin, busy = threading.get_ident(), time.monotonic(), 0.0
+    caller, begin, busy = get_ident(), time.monotonic(), 0.0
 
     def work() -> None:
         nonlocal busy
-        start = time.thread_time()
+        is_caller = get_ident() == caller
+        start = thread_time() if is_caller else 0.0
         try:
             for slot in slots:
                 if errors:
@@ -101,13 +104,16 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
                 run(slot)
         except BaseException as error:
             errors.append(error)
-        if threading.get_ident() == caller:
-            busy = time.thread_time() - start
+        if is_caller:
+            busy = thread_time() - start
 
     openmp = None if _forked else _openmp()
     if openmp is not None:
-        callback = _Callback(lambda _: work())
-        openmp(callback, None, threads, 0)
+        _team_work.append(work)
+        try:
+            openmp(_callback, None, threads, 0)
+        finally:
+            _team_work.clear()
     else:
         pool = _thread_pool()
         others = [pool.submit(work) for _ in range(threads - 1)]
@@ -143,6 +149,8 @@ class _Patience:
 _patience = _Patience()
 
 _Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_team_work: list[Callable[[], None]] = []  # what the team does now: one loop at a time has it, and making a callback costs microseconds
+_callback = _Callback(lambda _: _team_work[0]())
 
 
 @lru_cache(maxsize=1)
