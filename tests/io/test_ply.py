@@ -161,7 +161,7 @@ def test_unknown_elements_and_lists_are_written_back(read: Read, tmp_path: Path,
     again = load(tmp_path / "b.ply")
     elements = [value.metadata["ply_elements"]["camera"] for value in (first, again)]
     for element in elements:
-        columns = element["columns"] if "columns" in element else element
+        columns = element["columns"]
         assert columns["fov"].tolist() == [0.5, 0.25]
         offsets, values = columns["marks"]
         assert offsets.tolist() == [0, 2, 2] and values.tolist() == [7, 8]

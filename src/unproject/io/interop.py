@@ -176,8 +176,9 @@ def from_trimesh(value: Any, *, dtype: torch.dtype | None = None) -> Mesh | Poin
     if result.get(_FACE_UVS) is not None:
         result["uvs"] = carried.get("uvs")
     numeric = lambda values: {name: to_tensor(np.asarray(item)) for name, item in values.items() if np.asarray(item).dtype.kind in "bfiu"}
-    if value.visual.kind == "face":
-        face.setdefault("colors", np.asarray(value.visual.face_colors, np.float32) / np.float32(255))
+    visual: Any = value.visual
+    if visual.kind == "face":
+        face.setdefault("colors", np.asarray(visual.face_colors, np.float32) / np.float32(255))
     return Mesh(vertex_attributes=numeric(vertex), face_attributes=numeric(face), metadata=carried.get("metadata", {}), **result)
 
 

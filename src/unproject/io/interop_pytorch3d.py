@@ -18,7 +18,7 @@ def to_pytorch3d(batch: MeshBatch | Mesh | Sequence[Mesh]) -> Any:
     """PyTorch3D's `Meshes`, with its vertices and faces as views of ours; gradients pass.
 
     Vertex normals come along. Of the looks, PyTorch3D has one kind for a batch: UVs with one diffuse texture each (`TexturesUV`) if every
-    mesh has them, else vertex colours (`TexturesVertex`) if every mesh has them. Its meshes have no further attributes; keep ours for those.
+    mesh has them, else vertex colours (`TexturesVertex`) if every mesh has them. Further attributes stay behind.
 
     Raises:
         MissingDependencyError: PyTorch3D is not installed.

@@ -119,7 +119,7 @@ def _vertices(text: Text, header: _Header) -> tuple[dict[str, Any], int]:
     )
     if needs_double(positions):
         positions = np.empty((count, 3), np.float64)
-        parse_rows(text, [*map(Number, positions.T), *[Number(None)] * len(rest)], cuts, rows, 0, count)
+        parse_rows(text, [*map(Number, positions.T), *[Number(None)] * (len(line) - 3)], cuts, rows, 0, count)
     fields["vertices"] = torch.from_numpy(positions)
     at = 3
     if normals:

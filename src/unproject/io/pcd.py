@@ -281,7 +281,7 @@ def write_pcd(cloud: PointCloud, path: Path, outputs: OutputFiles, options: Save
             rows = np.empty(min(1 << 15, count - begin), kind)
             for name, c in columns.items():
                 rows[name] = c[begin : begin + len(rows)]
-            write_all(file, memoryview(rows.view(np.uint8)))
+            write_all(file, rows.view(np.uint8).data)
 
 
 def _columns(cloud: PointCloud) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ def together(columns: Mapping[str, Column], names: Sequence[str]) -> np.ndarray 
         return None
     base = arrays[0].base
     one_block = isinstance(base, np.ndarray) and base.shape == (len(arrays[0]), len(names))
-    if one_block and all(a.base is base and _same_place(a, base[:, k]) for k, a in enumerate(arrays)):
+    if isinstance(base, np.ndarray) and one_block and all(a.base is base and _same_place(a, base[:, k]) for k, a in enumerate(arrays)):
         return base
     return np.stack(arrays, axis=1)
 

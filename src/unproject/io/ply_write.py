@@ -243,7 +243,7 @@ def _write_triangles(file: BinaryIO, faces: np.ndarray) -> None:
 
     faces = np.ascontiguousarray(faces, np.int64)
     buffer = np.empty(13 * min(len(faces), _ROWS) + 16, np.uint8)
-    view, address = memoryview(buffer), buffer.ctypes.data
+    view, address = buffer.data, buffer.ctypes.data
     for begin in range(0, len(faces), _ROWS):
         end = min(len(faces), begin + _ROWS)
         pack_triangles(begin, end, faces, address)
@@ -260,17 +260,17 @@ def _write_binary(file: BinaryIO, count: int, fields: Sequence[Field], order: st
             kinds.append((f.name, order + f.kind))
     whole = _one_block(fields, order)
     if whole is not None:
-        write_all(file, memoryview(whole.reshape(-1).view(np.uint8)))
+        write_all(file, whole.reshape(-1).view(np.uint8).data)
         return
     rows = np.empty(min(count, _ROWS), kinds)
-    for begin in range(0, count, len(rows)):
+    for begin in range(0, count, max(len(rows), 1)):
         part = rows[: min(len(rows), count - begin)]
         for f in fields:
             assert isinstance(f.values, np.ndarray)
             part[f.name] = f.values[begin : begin + len(part)]
             if f.count_kind:
                 part[f"#{f.name}"] = f.values.shape[1]
-        write_all(file, memoryview(part.view(np.uint8)))
+        write_all(file, part.view(np.uint8).data)
 
 
 def _one_block(fields: Sequence[Field], order: str) -> np.ndarray | None:

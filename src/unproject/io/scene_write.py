@@ -44,6 +44,7 @@ def write_scene(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptio
             raise MissingDependencyError(f"writing .{kind} needs: pip install {_NEEDED[kind]} ({error})") from error
         raise
     if kind == "gltf":
+        assert isinstance(exported, dict)
         for name, data in _renamed(exported, path).items():
             outputs.write(path.with_name(name), data)
     else:

@@ -127,11 +127,11 @@ class Source:
         """
         if target.size == 0:
             return
-        view = memoryview(target.reshape(-1).view(np.uint8))
+        view = target.reshape(-1).view(np.uint8).data
         if offset + len(view) > self.size:
             raise FormatError(f"the file ends at byte {self.size}, but the data goes on to {offset + len(view)}", path=self.path)
         if self.data is not None:
-            view[:] = memoryview(self.data)[offset : offset + len(view)]
+            view[:] = self.data.data[offset : offset + len(view)]
             return
         done = 0
         while done < len(view):

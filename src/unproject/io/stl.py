@@ -124,4 +124,4 @@ def write_stl(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptions
     if attribute is not None:
         facets["attribute"] = array(attribute)
     write_all(file, b"binary STL by unproject".ljust(80) + np.uint32(mesh.face_count).tobytes())
-    write_all(file, memoryview(facets.view(np.uint8)))
+    write_all(file, facets.view(np.uint8).data)

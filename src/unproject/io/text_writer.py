@@ -76,4 +76,4 @@ def write_rows(file: BinaryIO, count: int, cells: Sequence[Cell | Literal]) -> N
 
         for_each_part(body, parts)
         for slot in range(parts):
-            write_all(file, memoryview(buffers[slot])[: used[slot]])
+            write_all(file, buffers[slot].data[: used[slot]])

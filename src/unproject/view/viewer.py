@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import ArgumentError, MissingDependencyError
-from ..io.interop import to_trimesh
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import build_index, knn
 from ..geometry.points import PointCloud
+from ..io.interop import to_trimesh
 
 try:
     import viser
@@ -56,7 +56,7 @@ def _positions(shape: Mesh | PointCloud) -> torch.Tensor:
 def _add_mesh(server: viser.ViserServer, name: str, mesh: Mesh, place: torch.Tensor) -> None:
     textured = mesh.uvs is not None and any(m.diffuse_texture is not None for m in mesh.materials)
     if textured or mesh.vertex_colors is not None:
-        shown = to_trimesh(mesh)
+        shown: Any = to_trimesh(mesh)
         if len(shown.vertices) == len(place):
             shown.vertices = place.numpy()
             server.scene.add_mesh_trimesh(name, shown)
@@ -66,7 +66,7 @@ def _add_mesh(server: viser.ViserServer, name: str, mesh: Mesh, place: torch.Ten
 
 def _add_points(server: viser.ViserServer, name: str, shape: Mesh | PointCloud, place: torch.Tensor) -> None:
     colors = shape.vertex_colors if isinstance(shape, Mesh) else shape.colors
-    rgb = np.array([64, 110, 220], np.uint8) if colors is None else (colors[:, :3].clamp(0, 1) * 255).to(torch.uint8).cpu().numpy()
+    rgb: Any = (64, 110, 220) if colors is None else (colors[:, :3].detach().clamp(0, 1) * 255).to(torch.uint8).cpu().numpy()
     probes = place[:: max(1, len(place) // 2000)]
     spacing = float(knn(probes, build_index(place), min(4, len(place))).squared_distance[:, -1].median().sqrt())
-    server.scene.add_point_cloud(name, place.numpy(), rgb if rgb.ndim == 2 else tuple(int(v) for v in rgb), point_size=max(spacing, 1e-4))
+    server.scene.add_point_cloud(name, place.numpy(), rgb, point_size=max(spacing, 1e-4))
