@@ -79,7 +79,8 @@ def writer(value, target):
         import open3d
         if cloud:
             shape = up.to_open3d(value)
-            return lambda: open3d.t.io.write_point_cloud(target, shape, write_ascii=encoding == "ascii", compressed=encoding == "compressed")
+            options = {"write_ascii": encoding == "ascii", "compressed": encoding == "compressed"}
+            return lambda: open3d.t.io.write_point_cloud(target, shape, **options)
         shape = up.to_open3d(value).to_legacy()
         return lambda: open3d.io.write_triangle_mesh(target, shape, write_ascii=encoding == "ascii")
     if who == "trimesh":
@@ -118,7 +119,8 @@ if job == "make":
     if cloud:
         generator = torch.Generator().manual_seed(0)
         positions, normals = torch.randn(2, rows * rows, 3, generator=generator)
-        up.save(up.PointCloud(positions=positions, normals=torch.nn.functional.normalize(normals, dim=1)), source, SaveOptions(encoding=encoding or None))
+        points = up.PointCloud(positions=positions, normals=torch.nn.functional.normalize(normals, dim=1))
+        up.save(points, source, SaveOptions(encoding=encoding or None))
     else:
         mesh = up.torus(segments=(rows, rows))
         generator = torch.Generator().manual_seed(0)
@@ -186,13 +188,13 @@ def measure(who: str, job: str, name: str, path: Path, threads: int, count: int)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def bench(name: str, counts: Sequence[int], threads: int, folder: Path, tables: dict[str, Table]) -> None:
+def bench(name: str, counts: Sequence[int], threads: int, folder: Path, tables: dict[str, Table], chosen: argparse.Namespace) -> None:
     suffix = name.partition(" ")[0]
     for count in counts:
         path = folder / f"{name.replace(' ', '_')}_{count}.{suffix}"
         measure("unproject", "make", name, path, threads, count)
-        for job in ("read", "write"):
-            found = {who: measure(who, job, name, path, threads, count) for who in PEERS if applies(who, name, job)}
+        for job in chosen.jobs:
+            found = {who: measure(who, job, name, path, threads, count) for who in chosen.peers if applies(who, name, job)}
             good = {who: value for who, value in found.items() if value is not None}
             label = f"{name}, {count:,} {'points' if name in CLOUD_FORMATS else 'vertices'}"
             ours = good.get("unproject", {"peak": float("nan"), "arrays": 1.0})
@@ -206,15 +208,17 @@ def main() -> None:
     extra = argparse.ArgumentParser(add_help=False)
     extra.add_argument("--counts", type=int, nargs="*", default=(10_000, 100_000, 1_000_000), help="elements; 10000000 too for the largest")
     extra.add_argument("--format", nargs="*", choices=(*MESH_FORMATS, *CLOUD_FORMATS), default=(*MESH_FORMATS, *CLOUD_FORMATS))
+    extra.add_argument("--jobs", nargs="*", choices=("read", "write"), default=("read", "write"))
+    extra.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     chosen, sys.argv[1:] = extra.parse_known_args()
     options = parse_arguments(f"{__doc__}\n{extra.format_help()}")
     counts = [10_000] if options.quick else chosen.counts
-    titles = {"read": "reading", "write": "writing"}
+    titles = {job: {"read": "reading", "write": "writing"}[job] for job in chosen.jobs}
     tables = {job: Table(title, PEERS) for job, title in titles.items()}
     tables |= {f"{job} memory": Table(f"{title}: memory beyond what the process had", PEERS, unit="MB") for job, title in titles.items()}
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen.format:
-            bench(name, counts, options.threads, Path(folder), tables)
+            bench(name, counts, options.threads, Path(folder), tables, chosen)
     write_json(options.json, list(tables.values()))
     if options.write:
         write_results("bench_io", list(tables.values()), notes=NOTES)
