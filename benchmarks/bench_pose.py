@@ -23,12 +23,12 @@ from harness import Table, parse_arguments, write_json, write_results
 from pose_scenes import Scene, box_of, errors, make_pot, make_scene
 
 import unproject as up
+from unproject.camera.camera import resize_camera
 from unproject.lie.so3 import so3_exp, so3_random
 from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
 from unproject.pose.object_model import ObjectModel, make_object_model
 from unproject.pose.refine import STARTING_WEIGHTS
 from unproject.pose.solve import SolverOptions
-from unproject.render.antialias import silhouette
 
 FIGURES = Path(__file__).parent / "figures"
 _BUCKETS = ((15, 35), (35, 55), (55, 75))
@@ -41,9 +41,10 @@ def centered(mesh: up.Mesh) -> up.Mesh:
 
 
 def silhouette_image(mesh: up.Mesh, pose: Tensor, size: int) -> tuple[up.Camera, Tensor]:
-    """A camera and the antialiased outline of a mesh in it."""
-    camera = up.perspective_camera(image_size=(size, size), fov_y_deg=30.0, camera_from_world=pose.float())
-    return camera, silhouette(mesh.vertices, mesh.faces, camera)
+    """A camera and the share of each pixel that a mesh covers, from 16 samples."""
+    camera = up.perspective_camera(image_size=(4 * size, 4 * size), fov_y_deg=30.0, camera_from_world=pose.float())
+    mask = up.rasterize(mesh.vertices, mesh.faces, camera).mask.float()
+    return resize_camera(camera, (size, size)), torch.nn.functional.avg_pool2d(mask[None], 4)[0]
 
 
 def rough_start(mesh: up.Mesh, seed: int, bucket: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -75,6 +76,8 @@ def rough_starts(model: ObjectModel, mesh: up.Mesh, count: int, cache: Path) -> 
             seconds = time.perf_counter() - begin
             angle = turn_deg(found.camera_from_object, truth)
             rows.append((turn_deg(start, truth), angle, angle < 5, seconds))
+            if angle >= 5:
+                print(f"    start {rows[-1][0]:.0f} degrees off, seed {seed}: {angle:.1f} degrees", flush=True)
     return rows
 
 

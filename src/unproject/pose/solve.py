@@ -13,11 +13,11 @@ from torch import Tensor
 from ..lie.se3 import se3_inverse
 from ..lie.so3 import so3_exp
 from ..struct import TensorStruct
-from .hypotheses import distinct, place_by_box, place_by_mask, turned_views
+from .hypotheses import distinct, distinct_rows, place_by_box, place_by_mask, turned_views
 from .object_model import ObjectModel
 from .observation import PoseImage, observe
-from .refine import FindViews, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, refine, see
-from .views import Views, render_views, template_views
+from .refine import FindViews, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
+from .views import Views, nearest_view, render_views, template_views
 
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
 _BLURRED = 0.4  # weight of the outline of a guessed mask
@@ -88,7 +88,7 @@ def solve(
     coarse, sharp, kept = look(0.04), look(0.012), options.kept
     views = template_views(model, count=options.view_count, distance=template_distance(images[0]), folder=options.cache_folder)
     find = by_template(views)
-    scored = _first(views, images[0], coarse[0], options, starts, start_angle)
+    scored = _first(views, images[0], coarse[0], options, starts, start_angle, basis)
     yield SolverStep(index=0, name="hypotheses", scored=scored)
     scored = distinct(refine(scored.poses, find, coarse, STAGES[0], rounds=2, basis=basis), kept[1], angle_deg=7, shift=0.2)
     yield SolverStep(index=1, name="templates", scored=scored)
@@ -151,33 +151,66 @@ def depth_reversed(poses: Tensor, normal: Tensor) -> Tensor:
     return result
 
 
-def _first(views: Views, image: PoseImage, sight: Sight, options: SolverOptions, starts: Tensor | None, angle: float) -> Scored:
-    """The best hypotheses."""
-    if starts is not None:
-        poses = torch.cat([starts, around_starts(starts, angle)]) if angle > 0 else starts
-        scored = evaluate(views, by_template(views)(poses)[1], poses, sight, STAGES[0], derive=False)[0]
-        best = distinct(scored, options.kept[0], angle_deg=6, shift=0.3)
-        return Scored(
-            **{name: torch.cat([getattr(scored, name)[: len(starts)], getattr(best, name)]) for name in best.__dataclass_fields__}
-        )
+def _first(
+    views: Views,
+    image: PoseImage,
+    sight: Sight,
+    options: SolverOptions,
+    starts: Tensor | None,
+    angle: float,
+    basis: Callable[[Tensor], Tensor] | None,
+) -> Scored:
+    """The best hypotheses; starts themselves are always among them."""
+    if starts is None:
+        poses, view = _everywhere(views, image, options)
+    elif angle == 0 or basis is not None or image.foreground is None or not image.is_sharp:
+        poses = torch.cat([starts, around_starts(starts, angle, basis)]) if angle > 0 else starts
+        view = nearest_view(views, poses)
+    else:
+        poses, view = _everywhere(views, image, options)
+        cosine = (torch.einsum("sij,nij->ns", starts[:, :3, :3], poses[:, :3, :3]).amax(1) - 1) / 2
+        near = cosine > math.cos(angle)
+        poses, view = torch.cat([starts, poses[near]]), torch.cat([nearest_view(views, starts), view[near]])
+    # without the nearest points of the rim, the dearest term
+    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover",))[0]
+    best = distinct_rows(poses, scored.cost, options.kept[0], angle_deg=10 if starts is None else 6, shift=0.35)
+    own = torch.arange(0 if starts is None else len(starts))
+    return scored.pick(torch.cat([own, best[best >= len(own)]]))
+
+
+def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple[Tensor, Tensor]:
+    """Poses from all directions, placed by the mask or by the box, and their views."""
     rotations, view = turned_views(views, options.turn_count)
     if image.foreground is not None and image.is_sharp:
         factors = (1.0,) if image.depth is not None else (1.0, _HIDDEN)
         placed = [place_by_mask(image, views, rotations, view, size_factor=f) for f in factors]
     else:
         placed = [place_by_box(image, views, rotations, view)]
-    poses, view = torch.cat(placed), view.repeat(len(placed))
-    # without the nearest points of the rim, the dearest term
-    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover",))[0]
-    return distinct(scored, options.kept[0], angle_deg=10, shift=0.35)
+    return torch.cat(placed), view.repeat(len(placed))
 
 
-def around_starts(starts: Tensor, angle: float, *, spacing: float = 0.26) -> Tensor:
-    """Poses turned about the object's middle by up to an angle (radians), about `spacing` apart, with the starts' positions."""
+def around_starts(starts: Tensor, angle: float, basis: Callable[[Tensor], Tensor] | None, *, spacing: float = 0.26) -> Tensor:
+    """Poses [N, 4, 4] turned about the object's middle by up to an angle (radians), about `spacing` apart, at the starts' positions.
+
+    Args:
+        basis: motions that are free (see `refine`); with it, turns within these.
+    """
     generator = torch.Generator().manual_seed(0)
     count = min(4000, int(60 * (angle / math.pi * 3.2 / spacing / 3) ** 3) + 40)
-    axis = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator, dtype=torch.float64), dim=1)
-    turn = so3_exp(axis * (angle * torch.rand(count, 1, generator=generator, dtype=torch.float64) ** (1 / 3)))
-    result = starts[:, None].repeat(1, count, 1, 1)
-    result[..., :3, :3] = turn @ result[..., :3, :3]
-    return result.flatten(0, 1)
+    repeated = starts.repeat_interleave(count, 0)
+    if basis is not None:
+        free = basis(repeated)
+        way = 2 * torch.rand(len(repeated), free.shape[2], 1, generator=generator, dtype=torch.float64) - 1
+        step = (free @ (way * angle))[..., 0]
+        step[:, :3] *= 0.5
+        return moved(repeated, step)
+    axis = torch.nn.functional.normalize(torch.randn(len(repeated), 3, generator=generator, dtype=torch.float64), dim=1)
+    turn = so3_exp(axis * (angle * torch.rand(len(repeated), 1, generator=generator, dtype=torch.float64) ** (1 / 3)))
+    return moved_rotation(repeated, turn)
+
+
+def moved_rotation(poses: Tensor, turn: Tensor) -> Tensor:
+    """Poses turned about the object's middle."""
+    result = poses.clone()
+    result[:, :3, :3] = turn @ poses[:, :3, :3]
+    return result
