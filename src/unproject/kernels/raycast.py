@@ -94,7 +94,7 @@ def first_hit_range(
     dtype = origins.dtype
     infinity = dtype.type(np.inf)
     stack, keys = np.empty(8 * depth + 8, np.int32), np.empty(8 * depth + 8, dtype)
-    last_tree, last_block = np.int64(-1), np.int64(-1)
+    last_tree, last_block, coherent = np.int64(-1), np.int64(-1), True
     for i in range(begin, end):
         tree = batch[i] if len(batch) > 0 else 0
         face[i], distance[i] = -1, infinity
@@ -104,11 +104,12 @@ def first_hit_range(
         frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
         first = splat(max(near[i], dtype.type(0)))
         best, block = far[i], np.int64(-1)
-        if tree == last_tree and last_block >= 0:  # where the ray before hit: often a good first bound
+        guess = np.int64(-1)
+        if coherent and tree == last_tree and last_block >= 0:  # where the ray before hit: often a good first bound
             t, _, _ = hits_in_block(blocks, 72 * last_block, frame, permuted, first, splat(best))
             nearest = least(t)
             if nearest < infinity:
-                best, block = nearest, last_block
+                best, block, guess = nearest, last_block, last_block
         stack[0], keys[0] = roots[tree], 0
         top = 1
         while top > 0:
@@ -130,6 +131,7 @@ def first_hit_range(
             face[i], distance[i] = block_items[block, k], best
             weights[i, 1], weights[i, 2] = lane(v, k), lane(w, k)
             weights[i, 0] = 1 - weights[i, 1] - weights[i, 2]
+            coherent = guess >= 0 or block == last_block
             last_tree, last_block = np.int64(tree), block
 
 
