@@ -9,6 +9,7 @@ import torch
 
 from unproject import closest_point, perspective_camera
 from unproject.errors import ArgumentError, DataError, FormatError
+from unproject.fusion.depth_unit import depth_factor
 from unproject.fusion.fuse import BAD_POSE, EMPTY, FUSED, NO_POSE, UNREADABLE, fuse_frames, trajectory_jumps
 from unproject.fusion.room import room_color, room_frame, sample_room
 from unproject.fusion.simulate import simulate_rgbd
@@ -82,6 +83,20 @@ def test_odometry_goes_past_an_unreadable_frame() -> None:
 def test_depth_in_a_wrong_unit(factor: float, said: str) -> None:
     with pytest.raises(DataError, match=said):
         list(fused(3, load=lambda i: (frame(i)[0] * factor, frame(i)[1])))
+
+
+@pytest.mark.parametrize("wrong", [1.0, 0.2, 5.0, 0.1])
+def test_depth_in_another_unit_than_the_poses(wrong: float) -> None:
+    def load(index: int):
+        if index == 2:
+            raise FormatError("damaged", path="00002.png")
+        return frame(index)[0] * wrong, frame(index)[1]
+
+    poses = [None, *ROOM.camera_from_world[1:]]
+    factor = depth_factor(load, 12, ROOM.camera.intrinsics, poses)
+    assert factor is None if wrong == 1 else factor == pytest.approx(1 / wrong, rel=0.45)
+    still = [ROOM.camera_from_world[0]] * 12  # a camera that does not move has no unit
+    assert depth_factor(lambda i: (frame(0)[0] * wrong, frame(0)[1]), 12, ROOM.camera.intrinsics, still) is None
 
 
 def test_nothing_to_fuse() -> None:

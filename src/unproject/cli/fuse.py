@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import ArgumentError, DataError, UnprojectError
 from ..fit.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from ..fit.step import FitStep
+from ..fusion.depth_unit import depth_factor
 from ..fusion.fuse import FUSED, FuseStep, fuse_frames, trajectory_jumps
 from ..fusion.volume import FusionOptions, TsdfVolume
 from ..io.load import save
@@ -143,7 +144,13 @@ def _inputs(options: Options, terminal: Terminal) -> tuple[RgbdFolder, tuple[Ten
             terminal.warn("the camera is followed by depth alone")
         return frames, None
     terminal.note(f"poses from {path}")
-    return frames, load_poses(everything, path)[part]
+    poses = load_poses(everything, path)[part]
+    factor = depth_factor(lambda index: load_rgbd(frames, index), len(frames), rgbd_camera(frames).intrinsics, poses)
+    if factor is not None:
+        better = frames.depth_scale * factor
+        question = f"is depth_scale {better:.1g} instead of {frames.depth_scale:g}?"
+        terminal.warn(f"depth would fit the poses if it were {factor:.3g} times as large; {question}")
+    return frames, poses
 
 
 def _steps(options: Options, frames: RgbdFolder, poses: tuple[Tensor | None, ...] | None) -> tuple[Iterator[FuseStep], str]:
