@@ -246,3 +246,7 @@ from .io.trajectories import save_trajectory as save_trajectory
 from .render.sphere_trace import sphere_trace as sphere_trace
 from .render.sphere_trace import trace_grid as trace_grid
 from .render.volume import render_volume as render_volume
+from .geometry.regions import Region as Region
+from .geometry.regions import RegionOptions as RegionOptions
+from .geometry.regions import find_regions as find_regions
+from .render.splat import splat as splat

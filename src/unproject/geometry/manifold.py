@@ -102,12 +102,12 @@ def face_components(topology: Topology) -> Tensor:
     """[F] number of the component each face belongs to; faces that share an edge share a component. Numbered by first face."""
     pairs = topology.pairs // 3
     # an edge of very many faces lists each with its nearest ones only; they still form one chain
-    return _components(pairs[:, 0], pairs[:, 1], topology.face_count)
+    return components(pairs[:, 0], pairs[:, 1], topology.face_count)
 
 
 def vertex_components(topology: Topology) -> Tensor:
     """[V] number of the component each vertex belongs to; edges join. A vertex without faces is a component of its own."""
-    return _components(topology.edges[:, 0], topology.edges[:, 1], topology.vertex_count)
+    return components(topology.edges[:, 0], topology.edges[:, 1], topology.vertex_count)
 
 
 def component_count(topology: Topology) -> int:
@@ -127,7 +127,7 @@ def corner_fans(topology: Topology) -> tuple[Tensor, int]:
     same = (flat[pairs[:, 0]] == flat[pairs[:, 1]])[:, None]  # both run the same way (wound against each other): start meets start
     second_of_start = torch.where(same[:, 0], pairs[:, 1], ends[:, 1])
     second_of_end = torch.where(same[:, 0], ends[:, 1], pairs[:, 1])
-    labels = _components(torch.cat([pairs[:, 0], ends[:, 0]]), torch.cat([second_of_start, second_of_end]), flat.shape[0])
+    labels = components(torch.cat([pairs[:, 0], ends[:, 0]]), torch.cat([second_of_start, second_of_end]), flat.shape[0])
     return labels, int(labels.max()) + 1 if labels.numel() else 0
 
 
@@ -181,7 +181,7 @@ def _cycles(after: list[int]) -> list[list[int]]:
     return cycles
 
 
-def _components(first: Tensor, second: Tensor, count: int) -> Tensor:
+def components(first: Tensor, second: Tensor, count: int) -> Tensor:
     """Connected components of a graph of `count` nodes, numbered by their lowest node."""
     if count == 0:
         return first.new_zeros(0)

@@ -21,7 +21,7 @@ from .shape import Shape, make_shape, spacing, thin, towards, with_normals
 from .units import check_part_units
 from .verify import DepthAgreement, DepthCheck, seen_from
 
-_REFERENCES = 1500  # scene points that vote
+_REFERENCES = 800  # scene points that vote
 _HOPELESS = 0.4  # share of the best motion's support below which another is not refined
 _ANGLE = 0.35  # radians between motions that are not the same
 

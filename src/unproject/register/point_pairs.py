@@ -13,6 +13,7 @@ from ..reference.point_pairs import local_frames
 from .shape import Shape
 
 _PEAKS = 3  # of each scene point
+_MOST_ALIKE = 150  # pairs of one number that vote; of more, an even choice, since planes have them by the ten thousand and they say little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,10 @@ def make_pair_table(points: Tensor, normals: Tensor, step: float) -> PairTable:
     flat = keys.reshape(-1)
     order = flat.argsort(stable=True)
     order = order[int((flat < 0).sum()) :]
+    alike = torch.bincount(flat[order], minlength=lengths * ANGLES**3)
+    rank = torch.arange(len(order)) - (alike.cumsum(0) - alike)[flat[order]]
+    total = alike[flat[order]]
+    order = order[(rank * _MOST_ALIKE) % total.clamp_min(_MOST_ALIKE) < _MOST_ALIKE]
     counts = torch.bincount(flat[order], minlength=lengths * ANGLES**3)
     return PairTable(
         points=points,
@@ -56,7 +61,7 @@ def make_pair_table(points: Tensor, normals: Tensor, step: float) -> PairTable:
         starts=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
         firsts=(order // len(points)).to(torch.int32),
         turns=turns.reshape(-1)[order].contiguous(),
-        weights=counts.clamp_min(1).to(points.dtype).rsqrt(),
+        weights=alike.clamp_min(1).to(points.dtype).rsqrt(),
     )
 
 
@@ -95,7 +100,7 @@ def _motions(table: PairTable, scene: Shape, place: Tensor, row: Tensor, turn: T
 
 
 def gather(
-    motions: Tensor, votes: Tensor, centre: Tensor, *, distance: float, angle: float = 0.35, most: int = 150
+    motions: Tensor, votes: Tensor, centre: Tensor, *, distance: float, angle: float = 0.35, most: int = 500
 ) -> tuple[Tensor, Tensor]:
     """Motions that stand for groups alike, by the sum of the group's votes.
 
@@ -105,7 +110,7 @@ def gather(
     """
     if len(motions) == 0:
         return motions, votes
-    order = votes.argsort(descending=True, stable=True)[: 20 * most]
+    order = votes.argsort(descending=True, stable=True)[: 8 * most]
     motions, votes = motions[order], votes[order].double()
     centres = (motions[:, :3, :3] @ centre.double()) + motions[:, :3, 3]
     rotations = motions[:, :3, :3].reshape(-1, 9)
