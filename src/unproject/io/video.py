@@ -134,7 +134,8 @@ def _pyav() -> Any:
     try:
         import av
     except ImportError:
-        raise MissingDependencyError("videos and cameras need PyAV: pip install "unproject[video]" (or unpack the video into a folder of images)") from None
+        hint = "pip install 'unproject[video]' (or unpack the video into a folder of images)"
+        raise MissingDependencyError(f"videos and cameras need PyAV: {hint}") from None
     return av
 
 
