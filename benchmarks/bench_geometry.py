@@ -22,7 +22,8 @@ from unproject.ops.dispatch import for_each_slice, parallel_for
 
 NOTES = """The sphere fit is icosphere 4 to 5,000 samples with Chamfer 1.0, edge 1.0, normal consistency 0.01 and Laplacian 0.1,
 a step of SGD included; "fixed target" has the target's samples and their search tree from before the loop. PyTorch3D's CPU code
-took 185 ms for it on a machine of the same kind. A launch of two and more slices pays for the change of the interpreter lock between the threads."""
+took 185 ms for it on a machine of the same kind. A launch of two and more slices pays for the change of the interpreter lock between
+the threads."""
 
 
 def sphere(count: int, seed: int) -> Tensor:

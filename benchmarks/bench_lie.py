@@ -1,6 +1,6 @@
 """SO(3), SE(3) and cameras: cost of a call and of its gradient, beside SciPy's Rotation and torch's matrix exponential.
 
-    python benchmarks/bench_lie.py [--quick] [--json FILE]
+    python benchmarks/bench_lie.py [--quick] [--write] [--json FILE]
 
 SciPy has no gradients; the torch twin is unproject's own formula in plain torch operators, what other devices get.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness import Table, parse_arguments, time_all, write_json
+from harness import Table, parse_arguments, time_all, write_json, write_results
 from scipy.spatial.transform import RigidTransform, Rotation
 from torch import Tensor
 
@@ -123,6 +123,8 @@ def main() -> None:
     tables = [groups(count, options.quick) for count in ((1, 1000) if options.quick else (1, 1000, 100_000))]
     tables.append(cameras(1000 if options.quick else 100_000, options.quick))
     write_json(options.json, tables)
+    if options.write:
+        write_results("bench_lie", tables)
 
 
 if __name__ == "__main__":

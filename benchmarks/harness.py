@@ -126,7 +126,8 @@ def write_results(name: str, tables: Sequence[Table], *, notes: str = "") -> Non
         notes: Markdown after the tables (what the numbers mean, pictures).
     """
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
-    parts = [f"## {name}", f"`python benchmarks/{name}.py --write` on {time.strftime('%Y-%m-%d')}: {facts}.", *map(_markdown, tables), notes]
+    said = f"`python benchmarks/{name}.py --write` on {time.strftime('%Y-%m-%d')}: {facts}."
+    parts = [f"## {name}", said, *map(_markdown, tables), notes]
     section = f"<!-- {name} -->\n" + "\n\n".join(part for part in parts if part) + f"\n<!-- /{name} -->\n"
     path = Path(__file__).parent / "RESULTS.md"
     text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"

@@ -34,7 +34,19 @@ def parse(words: list[str], dtype: object) -> np.ndarray:
 def hard_words() -> list[str]:
     """Decimals that round badly: many digits, ties between floats, huge and tiny ones."""
     rng = random.Random(3)
-    words = ["0", "-0.0", "1e-400", "1e400", "-1e400", "5e-324", "2.5e-324", "2.4703282292062328e-324", "1.7976931348623159e308", "1.e5", ".5"]
+    words = [
+        "0",
+        "-0.0",
+        "1e-400",
+        "1e400",
+        "-1e400",
+        "5e-324",
+        "2.5e-324",
+        "2.4703282292062328e-324",
+        "1.7976931348623159e308",
+        "1.e5",
+        ".5",
+    ]
     words += ["9007199254740993", "0.1", "3.4028235677973366e38", "1.1754942106924411e-38", "7.0064923216240854e-46", "+1.5E+07", "1d3"]
     words += ["1" + "0" * 400, "0." + "0" * 400 + "1", "1" + "0" * 400 + "e-400", "1.0000000596046447753906250000000000000000000000001"]
     for _ in range(300):
@@ -118,7 +130,9 @@ def test_writes_any_layout(tmp_path: object) -> None:
     table = np.arange(12, dtype=np.float32).reshape(4, 3) / 4
     numbers = np.array([-5, 2**62, 0, 1], np.int64)
     with open(path, "wb", buffering=0) as file:
-        write_rows(file, 4, [Literal("f "), Cell(table[:, 2], "/"), Cell(numbers, " ", add=1), Cell(np.array([255, 0, 1, 2], np.uint8), "\n")])
+        write_rows(
+            file, 4, [Literal("f "), Cell(table[:, 2], "/"), Cell(numbers, " ", add=1), Cell(np.array([255, 0, 1, 2], np.uint8), "\n")]
+        )
     assert path.read_text() == f"f 0.5/-4 255\nf 1.25/{2**62 + 1} 0\nf 2/1 1\nf 2.75/2 2\n"
 
 

@@ -57,6 +57,6 @@ def smoothness_matrix(matrices: SmoothnessMatrices, stiffness: Tensor, edges: fl
 def factorize(matrix: csr_matrix) -> Callable[[Tensor], Tensor]:
     """The function that applies the inverse of a symmetric positive matrix to [V, C]. What no row holds is held a little where it is."""
     damping = 1e-6 * max(float(matrix.diagonal().mean()), 1e-30)
-    system = (matrix + damping * identity(matrix.shape[0], format="csr")).tocsc()
+    system = (matrix + damping * identity(matrix.diagonal().shape[0], format="csr")).tocsc()
     factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return lambda values: torch.from_numpy(factor.solve(values.double().cpu().numpy())).to(values)

@@ -42,7 +42,8 @@ def make_poisson_grid(points: Float[Tensor, "P 3"], *, resolution: int, padding:
     longest = float((high - low).max())
     spacing = longest / resolution
     wanted = ((high - low + padding * longest) / spacing).ceil().tolist()
-    size = tuple(next((n for n in _SMOOTH_SIZES if n >= w), int(w)) for w in wanted)
+    depth, height, width = (next((n for n in _SMOOTH_SIZES if n >= w), int(w)) for w in wanted)
+    size = (depth, height, width)
     low = (low + high) / 2 - torch.tensor(size, dtype=points.dtype) * (spacing / 2)
     units = (points - low) / spacing
     base = units.detach().floor()

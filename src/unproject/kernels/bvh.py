@@ -6,7 +6,8 @@ lies at base + 1: threads build subtrees without asking each other.
 
 Wide tree: `boxes` has six rows of eight a node (least x, y, z, greatest x, y, z of each child; an empty child is inside out, so that
 nothing reaches it), `children` the child's node, or -2 - block for a leaf, -1 for none. Leaves are blocks of up to eight items:
-`block_items` their indices (-1 for none), `blocks` their coordinates, one row of eight each; infinite for none. Children lie behind parents.
+`block_items` their indices (-1 for none), `blocks` their coordinates, one row of eight each; infinite for none. Children lie behind
+parents.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import numpy as np
 
 from .jit import kernel
 
-
 # Taylor coefficients of c_5, c_6 and arctan(u)/u, highest power first; constants of the machine code.
 C5 = tuple((-1) ** n / math.factorial(2 * n + 5) for n in reversed(range(9)))
 C6 = tuple((-1) ** n / math.factorial(2 * n + 6) for n in reversed(range(9)))

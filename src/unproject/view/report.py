@@ -51,7 +51,7 @@ def fit_report(
             "faces": _encode(after.faces.to(torch.int32)),
         },
     }
-    template = Template(resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(resources.files("unproject.view").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         before_caption=f"{before.point_count:,} points",
