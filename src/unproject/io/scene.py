@@ -22,7 +22,7 @@ from .gltf_check import check_gltf
 from .images import image_tensor
 from .obj import needs_double
 from .options import LoadOptions
-from .source import MAXIMUM_UNPACKED, Source, warn_file
+from .source import MAXIMUM_UNPACKED, FileWarning, Source, warn_file
 
 _NEEDED = {"3mf": "lxml networkx", "dae": "pycollada", "3dxml": "lxml networkx pillow", "xaml": "lxml networkx"}
 
@@ -48,6 +48,7 @@ def read_scene(source: Source, kind: str, options: LoadOptions) -> Mesh:
     try:
         with warnings.catch_warnings(), _quiet_trimesh():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", FileWarning)  # ours, of files that the resolver does not find
             loaded = trimesh.load(
                 io.BytesIO(source.bytes()), file_type=kind, resolver=files, process=False, maintain_order=True, merge_primitives=False
             )
