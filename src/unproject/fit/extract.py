@@ -19,6 +19,7 @@ from .implicit import Lattice, node_positions
 
 _UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (column, z + 1) of cell corner c: bits x, y, z of c
 _CHUNK = 1 << 20
+_REACH = 4.0  # spacings of the points: gaps up to twice as wide are no holes
 _SHRINK, _GROW = 0.5, -0.53  # waves longer than about 10 edges keep their height
 
 
@@ -73,15 +74,15 @@ def fair_mesh(mesh: Mesh, *, rounds: int = 2) -> Mesh:
     return replace(mesh, vertices=vertices)
 
 
-def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float, reach: float = 4.0) -> Support:
-    """Which vertices have points near: within `reach` times the points' own spacing there, beyond what noise and lattice explain."""
+def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float) -> Support:
+    """Which vertices have points near: within a few times the points' own spacing there, beyond what noise and lattice explain."""
     index = build_index(points)
     spacing = knn(index, index, min(9, points.shape[0])).squared_distance[:, -1].sqrt() / 1.6  # of 8 neighbours in a plane
     usual = float(spacing.median())
     found = nearest(vertices, index)
     distance = found.squared_distance.sqrt()
     local = spacing[found.index].clamp(max=5 * usual)
-    return Support(distance=distance, spacing=local, supported=distance <= reach * local + 2 * noise + cell)
+    return Support(distance=distance, spacing=local, supported=distance <= _REACH * local + 2 * noise + cell)
 
 
 def keep_supported_parts(mesh: Mesh, supported: Tensor, *, smallest: float = 0.005) -> Mesh:
@@ -113,8 +114,13 @@ def compact(mesh: Mesh) -> Mesh:
 
 def trim_mesh(mesh: Mesh, support: Support, *, rounds: int = 20) -> Mesh:
     """Cut the surface where its support ends, along a smoothed line; small islands of either kind go with what surrounds them."""
-    belief = _spread(mesh, support.supported.to(mesh.vertices.dtype), rounds) - 0.5
-    return clip_mesh(mesh, belief)
+    kept = support.supported
+    if not bool(kept.all()):
+        gap = nearest(
+            mesh.vertices, mesh.vertices[~kept]
+        ).squared_distance.sqrt()  # support ends some way beyond the last points: take that back
+        kept = kept & ((gap > (_REACH - 1) * support.spacing) | (support.distance <= support.spacing))
+    return clip_mesh(mesh, _spread(mesh, kept.to(mesh.vertices.dtype), rounds) - 0.5)
 
 
 def _spread(mesh: Mesh, values: Tensor, rounds: int) -> Tensor:

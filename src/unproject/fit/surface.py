@@ -339,4 +339,4 @@ _STAGES = (
     ("mesh", _extract),
 )
 
-__all__ = ["DistanceGuess", "SurfaceOptions", "reconstruct_surface", "surface_from_points"]
+__all__ = ["SurfaceOptions", "reconstruct_surface", "surface_from_points"]
