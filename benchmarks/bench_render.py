@@ -2,12 +2,13 @@
 
     python benchmarks/bench_render.py [--quick] [--write] [--json FILE]
 
-PyTorch3D's numbers are constants: its CPU renderer at 0.7.8 on two cores of a Zen 4, with the same scene (an icosphere of level 4, 256 px, sigma
-1e-4, gamma 1e-4, 50 faces a pixel for the soft images).
+PyTorch3D's numbers are constants: its CPU renderer, measured on two cores of a Zen 4 with the same scene (an icosphere of level 4,
+256 px, sigma 1e-4, 50 faces a pixel).
 """
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def phong(fragments: up.SoftFragments, vertices: Tensor, normals: Tensor, colors
 
 
 def differentiable(quick: bool) -> Table:
-    table = Table("icosphere, 5,120 faces, 256 px", ["unproject", "PyTorch3D CPU (published)"])
+    table = Table("icosphere, 5,120 faces, 256 px", ["unproject", "PyTorch3D CPU (constant)"])
     mesh, camera = up.icosphere(4), camera_of(256)
     colors, normals = torch.rand(mesh.vertex_count, 3), up.vertex_normals(mesh.vertices, mesh.faces)
     topology = up.mesh_topology(mesh)
@@ -81,14 +82,13 @@ def differentiable(quick: bool) -> Table:
         times = time_all(functions, seconds=0.3 if quick else 1.5)
         table.add(label, {"unproject": times["forward"]})
         name = f"{label} + gradient"
-        published = {"PyTorch3D CPU (published)": PYTORCH3D[name]} if name in PYTORCH3D else {}
+        published = {"PyTorch3D CPU (constant)": PYTORCH3D[name]} if name in PYTORCH3D else {}
         table.add(name, {"unproject": times["both"], **published})
     return table
 
 
 def first_hits(quick: bool) -> Table:
-    import open3d
-
+    open3d: Any = importlib.import_module("open3d")
     table = Table("first hits with barycentrics", ["unproject", "unproject rays", "Open3D/Embree rays"])
     for level, size in ((6, 512),) if quick else ((4, 256), (6, 512), (8, 1024)):
         mesh, camera = up.icosphere(level), camera_of(size)
@@ -145,7 +145,8 @@ def peak_memory() -> str:
     """Memory of a soft silhouette and its gradient, in a process of its own."""
     run = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     before, after = map(int, run.stdout.split())
-    return f"Soft silhouette with gradient, 100,000 faces at 1024 px: {(after - before) / 1024:.0f} MB above the {before / 1024:.0f} MB of the process."
+    what = "Soft silhouette with gradient, 100,000 faces at 1024 px"
+    return f"{what}: {(after - before) / 1024:.0f} MB above the {before / 1024:.0f} MB of the process."
 
 
 def main() -> None:
