@@ -22,7 +22,7 @@ def main(quick: bool = False) -> None:
     there = up.se3_apply(truth.float(), model.vertices)
     vertices = torch.cat([wall.vertices + torch.tensor([0.0, 0.0, 5.0]), there])
     faces = torch.cat([wall.faces, model.faces + wall.vertex_count])
-    camera = up.perspective_camera(image_size=(120, 160) if quick else (240, 320), fov_y_deg=45.0)
+    camera = up.perspective_camera(image_size=(180, 240) if quick else (360, 480), fov_y_deg=45.0)
     depth = up.rasterize(vertices, faces, camera).depth
     scene = up.PointCloud(positions=up.unproject_depth(camera, depth)[depth > 0])
     for found in up.locate(model, scene, up.LocateOptions(min_score=0.4)):
