@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import unproject as up
+from unproject.geometry.join import join_meshes
 from unproject.lie.so3 import so3_exp, so3_random
 
 SIZE = (240, 320)
@@ -37,7 +38,7 @@ def make_pot() -> up.Mesh:
     order = [i for i in range(3) if i != flat] + [flat]
     handle = up.make_mesh(torus.vertices[:, order] * torch.tensor([0.5, 0.55, 0.5]) + torch.tensor([-1.05, 0.1, 0.0]), torus.faces)
     parts = [shift(ball, (1.0, 0.75, 1.0), (0.0, 0.0, 0.0)), spout, handle, shift(up.icosphere(2), (0.2, 0.2, 0.2), (0.0, 0.85, 0.0))]
-    whole = up.concatenate_meshes(parts)
+    whole = join_meshes(parts)
     v = whole.vertices
     waves = [torch.sin(5 * v[:, 0] + 2.0 * v[:, 2]), torch.sin(4 * v[:, 1] - 3 * v[:, 2] + 1), torch.cos(6 * v[:, 2] + v[:, 0])]
     return up.make_mesh(v, whole.faces, vertex_colors=(0.55 + 0.35 * torch.stack(waves, 1)).float())

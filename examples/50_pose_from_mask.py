@@ -3,6 +3,7 @@
 import torch
 
 import unproject as up
+from unproject.geometry.join import join_meshes
 from unproject.lie.so3 import so3_random
 from unproject.pose.estimate import PoseInput, PoseOptions, estimate_pose
 from unproject.pose.solve import SolverOptions
@@ -12,7 +13,7 @@ def painted_block() -> up.Mesh:
     """A block with a knob, in colours that differ from side to side."""
     parts = [up.box((1.0, 0.7, 0.4), segments=6), up.icosphere(2, radius=0.2)]
     knob = up.make_mesh(parts[1].vertices + torch.tensor([0.3, 0.1, 0.3]), parts[1].faces)
-    whole = up.concatenate_meshes([parts[0], knob])
+    whole = join_meshes([parts[0], knob])
     colors = 0.5 + 0.4 * torch.sin(whole.vertices @ torch.tensor([[4.0, 1, 2], [2.0, 5, 1], [1.0, 2, 6]]))
     return up.make_mesh(whole.vertices, whole.faces, vertex_colors=colors)
 

@@ -3,12 +3,13 @@
 import torch
 
 import unproject as up
+from unproject.geometry.join import join_meshes
 from unproject.pose.estimate import PoseInput, PoseOptions, estimate_pose
 from unproject.pose.solve import SolverOptions
 
 
 def main(quick: bool = False) -> None:
-    wedge = up.concatenate_meshes(
+    wedge = join_meshes(
         [up.box((1.0, 0.3, 0.5)), up.make_mesh(up.box((0.3, 0.6, 0.5)).vertices + torch.tensor([0.3, 0.4, 0.0]), up.box().faces)]
     )
     camera = up.perspective_camera(image_size=(160, 160), fov_y_deg=15.0)

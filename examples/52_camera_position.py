@@ -1,13 +1,14 @@
 """The position of a camera that looks at an object, from its outline and a rough start (as in tutorials of differentiable rendering)."""
 
 import unproject as up
+from unproject.geometry.join import join_meshes
 from unproject.pose.estimate import PoseInput, PoseOptions, estimate_pose
 from unproject.pose.refine import STARTING_WEIGHTS
 from unproject.pose.solve import SolverOptions
 
 
 def main(quick: bool = False) -> None:
-    mesh = up.concatenate_meshes([up.icosphere(3, radius=0.6), up.box((1.6, 0.2, 0.3)), up.box((0.2, 1.2, 0.2))])
+    mesh = join_meshes([up.icosphere(3, radius=0.6), up.box((1.6, 0.2, 0.3)), up.box((0.2, 1.2, 0.2))])
     truth, start = (
         up.orbit(azimuth, elevation, distance).double() for azimuth, elevation, distance in ((35.0, 20.0, 4.0), (10.0, 35.0, 4.8))
     )

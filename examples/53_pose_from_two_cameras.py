@@ -3,12 +3,13 @@
 import torch
 
 import unproject as up
+from unproject.geometry.join import join_meshes
 from unproject.pose.estimate import PoseInput, PoseOptions, estimate_pose
 from unproject.pose.solve import SolverOptions
 
 
 def main(quick: bool = False) -> None:
-    mesh = up.concatenate_meshes(
+    mesh = join_meshes(
         [up.box((1.0, 0.3, 0.5)), up.make_mesh(up.box((0.3, 0.7, 0.2)).vertices + torch.tensor([0.3, 0.3, 0.1]), up.box().faces)]
     )
     truth = torch.eye(4, dtype=torch.float64)

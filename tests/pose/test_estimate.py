@@ -1,0 +1,197 @@
+"""Pose estimation on rendered pictures: it finds the pose, says how sure it is, and refuses what cannot be right."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import unproject as up
+from unproject.errors import ArgumentError, DataError
+from unproject.geometry.join import join_meshes
+from unproject.pose.appearance import fit_vertex_colors
+from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
+from unproject.pose.metrics import rotation_error_deg
+from unproject.pose.object_model import make_object_model
+from unproject.pose.solve import SolverOptions, depth_reversed
+from unproject.pose.symmetry import find_symmetries
+
+EFFORT = SolverOptions(view_count=100, turn_count=12, kept=(60, 20, 8, 4))
+OPTIONS = PoseOptions(solver=EFFORT)
+CAMERA = up.perspective_camera(image_size=(120, 160), fx=190.0, fy=190.0, cx=88.0, cy=55.0)
+
+
+def painted_block() -> up.Mesh:
+    """A block with a knob, in colours that differ from side to side."""
+    knob = up.icosphere(1, radius=0.2)
+    knob = up.make_mesh(knob.vertices + torch.tensor([0.3, 0.1, 0.3]), knob.faces)
+    whole = join_meshes([up.box((1.0, 0.7, 0.4), segments=5), knob])
+    colors = 0.5 + 0.4 * torch.sin(whole.vertices @ torch.tensor([[4.0, 1, 2], [2.0, 5, 1], [1.0, 2, 6]]))
+    return up.make_mesh(whole.vertices, whole.faces, vertex_colors=colors)
+
+
+def true_pose() -> Tensor:
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = up.so3_exp(torch.tensor([0.5, -0.7, 0.4], dtype=torch.float64))
+    pose[:3, 3] = torch.tensor([0.25, -0.1, 3.2])
+    return pose
+
+
+def picture(mesh: up.Mesh, pose: Tensor, camera: up.Camera = CAMERA) -> PoseInput:
+    placed = dataclasses.replace(mesh, vertices=(mesh.vertices.double() @ pose[:3, :3].T + pose[:3, 3]).float())
+    with torch.no_grad():
+        shown = up.render_mesh(placed, camera, options=up.RenderOptions(background=(0.1, 0.4, 0.2), supersampling=2))
+    return PoseInput(camera=camera, color=shown.color.clamp(0, 1), mask=shown.face >= 0, depth=shown.depth)
+
+
+@pytest.fixture(scope="module")
+def block() -> up.Mesh:
+    return painted_block()
+
+
+@pytest.fixture(scope="module")
+def full(block: up.Mesh) -> PoseInput:
+    return picture(block, true_pose())
+
+
+def box_of(mask: Tensor) -> tuple[float, float, float, float]:
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    return float(columns.min()), float(rows.min()), float(columns.max()) + 1, float(rows.max()) + 1
+
+
+def check(found: PoseEstimate, *, angle: float = 3.0, shift: float = 0.05) -> None:
+    assert float(rotation_error_deg(found.camera_from_object, true_pose())) < angle
+    assert float((found.camera_from_object[:3, 3] - true_pose()[:3, 3]).norm()) < shift * found.diameter
+
+
+def test_mask_and_colour(block: up.Mesh, full: PoseInput) -> None:
+    found = estimate_pose(block, dataclasses.replace(full, depth=None), options=OPTIONS)
+    check(found)
+    assert found.best.confidence > 0.5 and found.best.fit <= 1
+    covariance = found.best.covariance
+    assert torch.linalg.eigvalsh(covariance).min() >= 0 and covariance[2, 2] > covariance[0, 0]  # distance is the least sure
+
+
+def test_mask_and_depth_find_the_distance(block: up.Mesh, full: PoseInput) -> None:
+    found = estimate_pose(block, dataclasses.replace(full, color=None), options=OPTIONS)
+    check(found, angle=3.0, shift=0.015)
+
+
+def test_box(block: up.Mesh, full: PoseInput) -> None:
+    assert full.mask is not None
+    found = estimate_pose(block, dataclasses.replace(full, mask=None, depth=None, box=box_of(full.mask)), options=OPTIONS)
+    check(found, angle=5.0, shift=0.08)
+
+
+def test_hidden_part_is_unknown(block: up.Mesh, full: PoseInput) -> None:
+    assert full.mask is not None and full.color is not None
+    unknown = torch.zeros_like(full.mask)
+    unknown[:, : int(box_of(full.mask)[0]) + 12] = True
+    color = torch.where(unknown[..., None], torch.ones(3), full.color)
+    found = estimate_pose(block, PoseInput(camera=CAMERA, color=color, mask=full.mask & ~unknown, unknown=unknown), options=OPTIONS)
+    check(found, angle=5.0, shift=0.08)
+
+
+def test_start_and_position_only(block: up.Mesh) -> None:
+    pose = up.orbit(30.0, 20.0, 3.2).double()
+    given = picture(block, pose)
+    start = up.orbit(18.0, 32.0, 3.8).double()
+    options = dataclasses.replace(OPTIONS, position_only=True, start_angle_deg=0.0)
+    found = estimate_pose(block, dataclasses.replace(given, depth=None), start=start, options=options).camera_from_object
+    assert float(rotation_error_deg(found, pose)) < 2
+    up_in_camera = found[:3, :3] @ torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    assert abs(float(up_in_camera[0])) < 1e-6  # it never rolled
+
+
+def test_two_cameras_know_the_distance(block: up.Mesh) -> None:
+    aside = torch.eye(4)
+    aside[:3, :3], aside[:3, 3] = up.so3_exp(torch.tensor([0.0, 0.8, 0.0])), torch.tensor([-2.3, 0.0, 1.0])
+    inputs = []
+    for camera in (CAMERA, dataclasses.replace(CAMERA, camera_from_world=aside)):
+        inputs.append(dataclasses.replace(picture(block, true_pose(), camera), depth=None, color=None))
+    found = estimate_pose(block, inputs, options=OPTIONS)
+    assert float((found.camera_from_object[:3, 3] - true_pose()[:3, 3]).norm()) < 0.02 * found.diameter
+
+
+def test_depth_reversed_keeps_the_outline() -> None:
+    shape = join_meshes(
+        [up.box((1.0, 0.4, 0.6)), up.make_mesh(up.box((0.2, 0.8, 0.6)).vertices + torch.tensor([0.3, 0.3, 0.0]), up.box().faces)]
+    )
+    model = make_object_model(shape)
+    mirrors = find_symmetries(model).mirrors
+    assert any(abs(float(m[2])) > 0.99 for m in mirrors)
+    pose = true_pose()[None]
+    pose[:, :3, 3] = torch.tensor([0.0, 0.0, 60.0])
+    camera = up.perspective_camera(image_size=(100, 100), fov_y_deg=1.2)
+    masks = []
+    for p in (pose[0], depth_reversed(pose, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))[0]):
+        placed = (model.mesh.vertices.double() @ p[:3, :3].T + p[:3, 3]).float()
+        masks.append(up.rasterize(placed, model.mesh.faces, camera).mask)
+    assert torch.linalg.det(depth_reversed(pose, mirrors[0])[0, :3, :3]) > 0.99
+    assert float((masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()) > 0.95
+
+
+def test_symmetries_are_found(block: up.Mesh) -> None:
+    assert len(find_symmetries(make_object_model(block)).motions) == 1
+    plain = find_symmetries(make_object_model(up.box((1.0, 0.7, 0.4))))
+    assert len(plain.motions) == 4 and len(plain.mirrors) == 3
+    assert len(find_symmetries(make_object_model(up.cylinder())).motions) >= 36
+
+
+def test_colours_come_back_from_images(block: up.Mesh) -> None:
+    poses = [up.orbit(a, e, 3.2).double() for a in (0.0, 90.0, 180.0, 270.0) for e in (-35.0, 35.0)]
+    unlit = up.Shading(reflection="unlit")
+    inputs = []
+    for pose in poses:
+        placed = dataclasses.replace(block, vertices=(block.vertices.double() @ pose[:3, :3].T + pose[:3, 3]).float())
+        shown = up.render_mesh(placed, CAMERA, lights=[], shading=unlit)
+        inputs.append(PoseInput(camera=CAMERA, color=shown.color, mask=shown.face >= 0))
+    bare = dataclasses.replace(block, vertex_colors=None)
+    fitted = fit_vertex_colors(bare, inputs, poses)
+    assert fitted.vertex_colors is not None and block.vertex_colors is not None
+    assert float((fitted.vertex_colors - block.vertex_colors).abs().median()) < 0.04
+
+
+def test_what_cannot_be_right_is_refused(block: up.Mesh, full: PoseInput) -> None:
+    with pytest.raises(DataError, match="no faces"):
+        estimate_pose(up.make_mesh(block.vertices, torch.zeros(0, 3, dtype=torch.int64)), full)
+    with pytest.raises(ArgumentError, match=r"`mask` is empty"):
+        estimate_pose(block, dataclasses.replace(full, mask=torch.zeros(120, 160)))
+    with pytest.raises(ArgumentError, match=r"`mask` has 80x60 pixels, the camera 160x120"):
+        estimate_pose(block, dataclasses.replace(full, mask=torch.ones(60, 80)))
+    with pytest.raises(ArgumentError, match=r"`color` has 80x60 pixels"):
+        estimate_pose(block, dataclasses.replace(full, color=torch.ones(60, 80, 3)))
+    behind = true_pose()
+    behind[2, 3] = -3
+    with pytest.raises(ArgumentError, match="behind the camera"):
+        estimate_pose(block, full, start=behind)
+    assert full.depth is not None
+    with pytest.raises(ArgumentError, match="1000 times"):
+        estimate_pose(block, dataclasses.replace(full, depth=full.depth * 1000))
+    with pytest.raises(ArgumentError, match="1000 times too large"):
+        estimate_pose(block, dataclasses.replace(full, depth=full.depth / 1000))
+    with pytest.raises(DataError, match="nothing says where"):
+        estimate_pose(block, PoseInput(camera=CAMERA, color=full.color))
+    with pytest.raises(ArgumentError, match="outside of the image"):
+        estimate_pose(block, PoseInput(camera=CAMERA, color=full.color, box=(500, 500, 600, 600)))
+
+
+def test_templates_are_kept_on_disk_and_damage_is_harmless(block: up.Mesh, full: PoseInput, tmp_path) -> None:
+    options = dataclasses.replace(OPTIONS, solver=dataclasses.replace(EFFORT, cache_folder=tmp_path / "t"))
+    given = dataclasses.replace(full, color=None)
+    first = estimate_pose(block, given, options=options)
+    (file,) = (tmp_path / "t").iterdir()
+    torch.testing.assert_close(estimate_pose(block, given, options=options).camera_from_object, first.camera_from_object)
+    file.write_bytes(b"damaged")
+    torch.testing.assert_close(estimate_pose(block, given, options=options).camera_from_object, first.camera_from_object)
+
+
+def test_angles_of_starts_are_kept(block: up.Mesh, full: PoseInput) -> None:
+    start = true_pose()
+    start[:3, :3] = up.so3_exp(torch.tensor([0.4, 0.0, 0.3], dtype=torch.float64)) @ start[:3, :3]
+    found = estimate_pose(block, dataclasses.replace(full, depth=None), start=start, options=OPTIONS)
+    check(found)
+    assert math.degrees(0.5) > float(rotation_error_deg(start, true_pose())) > 20
