@@ -129,7 +129,9 @@ def test_a_hole_is_left_or_closed(holes: str) -> None:
     assert kind.watertight == (holes == "closed") and kind.component_count == 1
     if holes == "open":
         assert float(mesh.vertices[:, 2].max()) < 0.87
-        assert float(face_areas(mesh.vertices, mesh.faces).sum()) == pytest.approx(2 * torch.pi * 1.75, rel=0.04)
+        assert float(face_areas(mesh.vertices, mesh.faces).sum()) == pytest.approx(
+            2 * torch.pi * 1.75, rel=0.06
+        )  # ends within two spacings of the points
 
 
 def test_uneven_density() -> None:
