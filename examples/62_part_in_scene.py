@@ -15,7 +15,7 @@ def part() -> up.Mesh:
 
 
 def main(quick: bool = False) -> None:
-    turn = torch.tensor([0.6, -0.4, 0.9], dtype=torch.float64)
+    turn = torch.tensor([2.6, 0.4, 0.5], dtype=torch.float64)  # the ball is on the side that the camera sees
     truth = torch.eye(4, dtype=torch.float64)
     truth[:3, :3], truth[:3, 3] = up.so3_exp(turn), torch.tensor([0.1, -0.1, 4.0])
     model, wall = part(), up.box((4.0, 3.0, 0.1))
