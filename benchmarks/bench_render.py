@@ -25,15 +25,15 @@ from unproject.geometry.sample import interpolate_vertices
 
 PYTORCH3D = {"soft silhouette + gradient": 22_700.0, "soft Phong + gradient": 25_900.0}  # ms
 PEAK = """
-import resource, torch, unproject as up
+import pathlib, torch, unproject as up
 from unproject.geometry.primitives import torus
 mesh = torus(segments=(250, 200))
 camera = up.perspective_camera(up.look_at((0.0, 2.0, 3.0), (0.0, 0.0, 0.0)), image_size=(1024, 1024), fov_y_deg=45.0)
 vertices = mesh.vertices.requires_grad_()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = lambda: int(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
+before = peak()
 up.soft_silhouette(vertices, mesh.faces, camera).sum().backward()
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(before, after)
+print(before, peak())
 """
 
 
@@ -79,7 +79,7 @@ def differentiable(quick: bool) -> Table:
     }
     for label, function in rows.items():
         functions = {"forward": lambda f=function: f(mesh.vertices), "both": with_gradient(function, mesh.vertices)}
-        times = time_all(functions, seconds=0.3 if quick else 1.5)
+        times = time_all(functions, seconds=0.3 if quick else 0.8)
         table.add(label, {"unproject": times["forward"]})
         name = f"{label} + gradient"
         published = {"PyTorch3D CPU (constant)": PYTORCH3D[name]} if name in PYTORCH3D else {}
@@ -101,7 +101,7 @@ def first_hits(quick: bool) -> Table:
             "unproject rays": lambda o=origins, d=directions, mesh=mesh, bvh=bvh: up.ray_cast(o, d, mesh, bvh=bvh),
             "Open3D/Embree rays": lambda scene=scene, rays=rays: scene.cast_rays(rays),
         }
-        table.add(f"{mesh.face_count} faces, {size} px", time_all(functions, seconds=0.3 if quick else 1.5))
+        table.add(f"{mesh.face_count} faces, {size} px", time_all(functions, seconds=0.3 if quick else 0.8))
     return table
 
 
@@ -156,9 +156,9 @@ def main() -> None:
     print(memory)
     write_json(options.json, tables)
     if options.write:
-        linear_cost(options.quick, Path(__file__).parent / "figures" / "render_cost.png")
         notes = f"{memory}\n\nTime over faces and pixels: ![time over faces and pixels](figures/render_cost.png)"
         write_results("bench_render", tables, notes=notes)
+        linear_cost(options.quick, Path(__file__).parent / "figures" / "render_cost.png")
 
 
 if __name__ == "__main__":
