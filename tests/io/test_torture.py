@@ -33,17 +33,20 @@ BY_AREA = {
     "tinyobjloader/issue-295-trianguation-failure.obj": "concave polygons, which trimesh cuts as fans, with overlaps",
     "tinyobjloader/issue-319-002.obj": "the same",
     "tinyobjloader/issue-330.obj": "the same",
-    "trimesh/polygonfaces.obj": "the same",
     "trimesh/wallhole.obj": "the same",
 }
 """Files that trimesh reads wrongly, and why. They are held against the polygons' vector areas from a reader of a few lines."""
+
+
+BENT = {"trimesh/polygonfaces.obj": [3, 5]}
+"""Files of one polygon that is not flat, so that its area depends on how it is cut: faces and vertices used."""
 
 
 def polygon_area(path: Path) -> float:
     """The area of all polygons of an OBJ (those that are flat), by Newell's formula."""
     points: list[list[float]] = []
     total = 0.0
-    for line in path.read_text(encoding="latin-1").splitlines():
+    for line in path.read_text(encoding="latin-1").replace("\\\n", " ").splitlines():
         words = line.split()
         if words[:1] == ["v"]:
             points.append([float("nan" if "#" in w else w) for w in words[1:4]])
@@ -107,6 +110,11 @@ def test_every_file(data_folder: Path) -> None:
             compared += points_agree(row, value, wrong)
             continue
         assert isinstance(value, Mesh)
+        if name in BENT:
+            compared += 1
+            if [value.face_count, len(value.faces.unique())] != BENT[name]:
+                wrong.append(f"{name}: {value.face_count} faces")
+            continue
         if name in BY_AREA:
             compared += 1
             found, expected = area(value.vertices.double().numpy()[value.faces.numpy()]), polygon_area(path)
