@@ -107,5 +107,9 @@ def test_real_captures(names: tuple[str, str], data_folder: Path) -> None:
     moved = up.PointCloud(positions=up.se3_apply(motion.float(), source.positions))
     found = up.register_global(moved, target, up.GlobalOptions(max_distance=0.05))
     assert found.fitness > 0.6 and found.rmse < 0.02
-    with pytest.raises(up.DataError):
-        up.register_global(moved, up.load_points(folder.parent / "template_alignment/person.pcd"))
+
+
+def test_real_scans_of_different_places_are_refused(data_folder: Path) -> None:
+    folder = data_folder / "scans/pcl_data/tutorials"
+    with pytest.raises(up.DataError, match="do not fit"):
+        up.register_global(up.load_points(folder / "pairwise/capture0001.pcd"), up.load_points(folder / "template_alignment/person.pcd"))

@@ -42,7 +42,7 @@ def test_recovers_a_motion_between_different_samples(method: str) -> None:
     motion = up.se3_exp(SMALL)
     source, target = _bumpy(seed=0), _moved(_bumpy(seed=1), motion)
     target = up.PointCloud(positions=target.positions, colors=target.colors)  # normals must be estimated
-    found = up.icp(source, target, options=up.IcpOptions(method=method, max_distance=0.2))
+    found = up.icp(source, target, options=up.IcpOptions(method=method, max_distance=0.2))  # type: ignore[arg-type]
     error = up.se3_log(found.target_from_source @ torch.linalg.inv(motion)).abs().max()
     assert float(error) < (0.01 if method == "point" else 0.004)
     assert found.fitness > 0.99 and found.determined and found.rmse < 0.03

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,11 +20,14 @@ from .orientation import orient_outward
 from .point_pairs import gather, make_pair_table, vote
 from .result import Registration, frame_change
 from .shape import Shape, make_shape, spacing, thin, towards, with_normals
+from .symmetry import shape_symmetries
 from .units import check_part_units
 from .verify import DepthAgreement, DepthCheck, seen_from
+from .visibility import Views, make_views, without_inside
 
 _REFERENCES = 800  # scene points that vote
 _HOPELESS = 0.4  # share of the best motion's support below which another is not refined
+_MOST_ALTERNATIVES = 24  # as many as a cube has
 _ANGLE = 0.35  # radians between motions that are not the same
 
 
@@ -43,7 +48,7 @@ class LocateOptions:
     instances: int = 1
     sampling: float = 0.05
     viewpoint: tuple[float, float, float] | None = None
-    min_score: float = 0.6
+    min_score: float = 0.65
     min_support: float = 0.2
     candidates: int = 40
 
@@ -155,6 +160,7 @@ class _Search:
     def __init__(self, model: PointCloud | Mesh, scene: PointCloud | Mesh, options: LocateOptions):
         self.options = options
         self.model = make_shape(model, name="model", where="locate")
+        self.model = without_inside(self.model, 1e-3 * self.model.diameter)
         self.scene = make_shape(scene, name="scene", where="locate")
         self.diameter = self.model.diameter
         self.spacing = spacing(self.scene)
@@ -163,8 +169,12 @@ class _Search:
         self.eye = self._eye()
         self.fine_scene = self._prepared_scene(self.step / 2)
         self.coarse_scene = thin(self.fine_scene, self.step)
-        self.fine_model = orient_outward(thin(self.model, 0.5 * self.step))
-        self.coarse_model = thin(self.fine_model, self.step)
+        fine = orient_outward(thin(self.model, 0.5 * self.step))
+        views = lambda shape: make_views(shape, 0.25 * self.step, oriented=self.model.oriented)
+        self.coarse_model, self.fine_model = views(thin(fine, self.step)), views(fine)
+        self.final_model = (
+            views(thin(self.model, max(self.spacing, 0.01 * self.diameter))) if self.model.mesh is not None else self.fine_model
+        )
         self.tolerance = max(0.25 * self.step, self.spacing)
         dense = self.model if self.model.mesh is not None else orient_outward(thin(self.model, 0.5 * spacing(self.model)))
         self.check = None
@@ -186,11 +196,12 @@ class _Search:
 
     def propose(self) -> list[Tensor]:
         """The motions that are worth refining."""
-        assert self.coarse_model.normals is not None
-        tables = [make_pair_table(self.coarse_model.points, self.coarse_model.normals, self.step)]
+        model = self.coarse_model.shape
+        assert model.normals is not None
+        tables = [make_pair_table(model.points, model.normals, self.step)]
         if not self.model.oriented:  # which side of a partial cloud is outside was a guess
-            tables.append(make_pair_table(self.coarse_model.points, -self.coarse_model.normals, self.step))
-        centre = self.coarse_model.points.double().mean(0)
+            tables.append(make_pair_table(model.points, -model.normals, self.step))
+        centre = model.points.double().mean(0)
         found = []
         for table in tables:
             motions, votes = vote(table, self.coarse_scene, references=_REFERENCES)
@@ -199,12 +210,17 @@ class _Search:
         if len(motions) == 0:
             return []
         scores = self.support(motions)
-        order = scores.argsort(descending=True)[: self.options.candidates]
-        return list(motions[order[scores[order] >= _HOPELESS * scores.max()]])
+        order = scores.argsort(descending=True)[: 12 * self.options.candidates]
+        order = order[scores[order] >= _HOPELESS * scores.max()]
+        motions, scores = motions[order], scores[order]
+        if self.check is not None:  # before refinement the pixels agree roughly, but what lies flush in a plane shows already
+            looks = [self.check.check(motion) for motion in motions]
+            scores = scores * torch.tensor([0.0 if look is None else 0.3 + look.agreement for look in looks])
+        return list(motions[scores.argsort(descending=True)[: self.options.candidates]])
 
     def support(self, motions: Tensor) -> Tensor:
         """Share [K] of the model's points, of those that the sensor would see, on which the scene lies with its normal along."""
-        model, scene = self.coarse_model, self.coarse_scene
+        model, scene = self.coarse_model.shape, self.coarse_scene
         assert model.normals is not None and scene.normals is not None
         result = []
         weight = normal_weights(model.normals)
@@ -214,26 +230,26 @@ class _Search:
             near = nearest(points.reshape(-1, 3), scene.index)
             close = near.squared_distance.view(points.shape[:2]) <= (0.6 * self.step) ** 2
             along = (normals * scene.normals[near.index].view(points.shape)).sum(-1).abs() > 0.7
-            visible = torch.ones_like(close)
-            if self.eye is not None:
-                visible = ((self.eye.float() - points) * normals).sum(-1) > 0
-                if not self.model.oriented:
-                    visible |= True
-            share = weight * visible
+            share = weight * self._seen(self.coarse_model, part)
             result.append((share * close * along).sum(1) / share.sum(1).clamp_min(1e-9))
         return torch.cat(result)
 
-    def visible(self, model: Shape, motion: Tensor) -> Shape:
-        """The part of the model that faces the sensor."""
-        if self.eye is None or model.normals is None or not self.model.oriented:
-            return model
-        eye = (torch.linalg.inv(motion) @ torch.cat([self.eye, torch.ones(1, dtype=torch.float64)]))[:3].float()
-        ray = eye - model.points
-        facing = (ray * model.normals).sum(1) > 0.1 * ray.norm(dim=1)
-        if int(facing.sum()) < 20:
-            return model
-        points = model.points[facing].contiguous()
-        return replace(model, points=points, normals=model.normals[facing], colors=None, index=build_index(points), mesh=None)
+    def visible(self, model: Views, motion: Tensor) -> Shape:
+        """The part of the model that the sensor sees."""
+        shape = model.shape
+        assert shape.normals is not None
+        facing = self._seen(model, motion[None].float())[0]
+        if int(facing.sum()) < 20 or bool(facing.all()):
+            return shape
+        points = shape.points[facing].contiguous()
+        return replace(shape, points=points, normals=shape.normals[facing], colors=None, index=build_index(points), mesh=None)
+
+    def _seen(self, model: Views, motions: Tensor) -> Tensor:
+        """Which points [K, N] of a thinned model the sensor sees at motions [K, 4, 4]; without a sensor, all."""
+        if self.eye is None:
+            return torch.ones(len(motions), model.shape.point_count, dtype=torch.bool)
+        ray = (motions[:, :3, :3].mT @ (self.eye.float() - motions[:, :3, 3])[..., None])[..., 0]
+        return model.towards(ray)
 
     def refine(self, motion: Tensor) -> _Hypothesis | None:
         """A motion after coarse and fine steps, and its score."""
@@ -289,17 +305,33 @@ class _Search:
 
     def _instance(self, best: _Hypothesis, found: list[_Hypothesis]) -> Instance:
         registration, best = self._final(best)
-        chosen = [best.motion]
-        alternatives = []
-        for other in found:
-            near = float((other.motion[:3, 3] - best.motion[:3, 3]).norm()) < 0.35 * self.diameter
-            if near and other.score >= 0.9 * best.score and len(alternatives) < 8:
-                turns = [float(((m[:3, :3] * other.motion[:3, :3]).sum() - 1) / 2) for m in chosen]
-                if max(turns) < torch.tensor(_ANGLE).cos():
-                    chosen.append(other.motion)
-                    outer = frame_change(other.motion, self.model.origin, self.scene.origin)
-                    alternatives.append(Alternative(scene_from_model=outer, score=other.score))
+        alternatives = [
+            Alternative(scene_from_model=frame_change(other.motion, self.model.origin, self.scene.origin), score=other.score)
+            for other in self._others(best, found)
+        ]
         return Instance(score=best.score, registration=registration, depth=best.depth, alternatives=tuple(alternatives))
+
+    def _others(self, best: _Hypothesis, found: list[_Hypothesis]) -> list[_Hypothesis]:
+        """Other motions in the same place that are nearly as good: of the model's symmetries, and what was found besides."""
+        turned = [self.score(best.motion @ symmetry) for symmetry in self.symmetries]
+        # A motion by a symmetry is as good but for what sampling makes of it; others must show it.
+        chosen = [best]
+        for other in [
+            *(h for h in turned if h is not None and h.score >= 0.75 * best.score),
+            *(h for h in found if h.score >= 0.9 * best.score),
+        ]:
+            near = float((other.motion[:3, 3] - best.motion[:3, 3]).norm()) < 0.35 * self.diameter
+            cosines = [float(((h.motion[:3, :3] * other.motion[:3, :3]).sum() - 1) / 2) for h in chosen]
+            if near and max(cosines) < math.cos(_ANGLE):
+                chosen.append(other)
+        return sorted(chosen[1:], key=lambda h: -h.score)[:_MOST_ALTERNATIVES]
+
+    @functools.cached_property
+    def symmetries(self) -> list[Tensor]:
+        """Of a closed model; a part of a surface has none."""
+        shape = self.fine_model.shape
+        closed = shape.normals is not None and float(shape.normals.mean(0).norm()) < 0.2
+        return shape_symmetries(self.model) if closed else []
 
     def _final(self, best: _Hypothesis) -> tuple[Registration, _Hypothesis]:
         """The last refinement, on all points of the scene near the model."""
@@ -310,8 +342,7 @@ class _Search:
         motion = best.motion
         registration = None
         if len(points) >= 20:
-            dense = thin(self.fine_model if self.model.mesh is None else self.model, max(self.spacing, 0.01 * self.diameter))
-            registration = self._aligned(self.visible(orient_outward(dense), motion), with_normals(scene), motion, reach, iterations=30)
+            registration = self._aligned(self.visible(self.final_model, motion), with_normals(scene), motion, reach, iterations=30)
         if registration is None:
             registration = Registration(
                 target_from_source=motion, fitness=0.0, rmse=float("nan"), max_distance=reach, covariance=torch.eye(6).double(),
