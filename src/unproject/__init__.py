@@ -208,8 +208,8 @@ from .register.locate import LocateOptions as LocateOptions
 from .register.locate import locate as locate
 from .register.locate import locate_steps as locate_steps
 from .register.result import Registration as Registration
-from .register.umeyama import plane_step as plane_step
 from .register.symmetry import find_symmetries as find_symmetries
+from .register.umeyama import plane_step as plane_step
 from .register.umeyama import umeyama as umeyama
 from .render.antialias import antialias as antialias
 from .render.antialias import silhouette as silhouette
