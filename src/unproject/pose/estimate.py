@@ -234,8 +234,8 @@ def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, fou
     used = sum(sight.weights for sight in sights) > 0
     candidates = []
     for i in range(len(scored.cost)):
-        fit = goodness(scored, i, used)
-        terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}
+        fit = goodness(scored, i, used)  # type: ignore
+        terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}  # type: ignore
         candidates.append(PoseCandidate(
             camera_from_object=model.from_working(scored.poses[i]), confidence=fit * float(share[i]), fit=fit, cost=float(scored.cost[i]),
             terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),

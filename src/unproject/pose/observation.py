@@ -74,7 +74,7 @@ def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35
     extent = [int(np.ceil(x1 + pad)) - corner[0], int(np.ceil(y1 + pad)) - corner[1]]
     scale = resolution / longest
     height, width = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
-    camera = crop_camera(image.camera, (*corner, corner[0] + extent[0], corner[1] + extent[1]), (height, width))
+    camera = crop_camera(image.camera, (*corner, corner[0] + extent[0], corner[1] + extent[1]), (height, width))  # type: ignore
     cut = lambda t, smooth: _resample(t, corner, extent, (height, width), smooth)
     foreground = torch.full(image.known.shape, _UNSURE) if image.foreground is None else image.foreground
     layers = cut(torch.stack([foreground.float(), image.known.float()], -1), True)
@@ -117,7 +117,7 @@ def _outline(share: Tensor, known: Tensor, depth: Tensor) -> tuple[Tensor, Tenso
         return torch.full_like(share, _FAR_PX), share.new_zeros(0, 5)
     outside = ~inside
     distance = (
-        np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(outside) - 0.5)
+        np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(outside) - 0.5)  # type: ignore
         if outside.any()
         else -1.0 + 0 * share.numpy()
     )
@@ -130,7 +130,7 @@ def _outline(share: Tensor, known: Tensor, depth: Tensor) -> tuple[Tensor, Tenso
         return torch.from_numpy(distance).float(), share.new_zeros(0, 5)
     pick = np.unique(np.linspace(0, len(rows) - 1, _OUTLINE_COUNT).round().astype(int))
     rows, columns = rows[pick], columns[pick]
-    normal = np.stack([dx[rows, columns], dy[rows, columns]], 1)
+    normal = np.stack([dx[rows, columns], dy[rows, columns]], 1)  # type: ignore
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     place = np.stack([columns + 0.5, rows + 0.5], 1) - distance[rows, columns][:, None] * normal
     weight = _is_own_outline(place, normal, known.numpy(), depth.numpy())
@@ -173,4 +173,4 @@ def _edge_distance(color: Tensor) -> Tensor:
     edge = peak & (strength > max(np.quantile(strength, 0.85), 0.02))
     if not edge.any():
         return torch.full(strength.shape, _FAR_PX)
-    return torch.from_numpy(np.minimum(distance_transform_edt(~edge), _FAR_PX)).float()
+    return torch.from_numpy(np.minimum(distance_transform_edt(~edge), _FAR_PX)).float()  # type: ignore
