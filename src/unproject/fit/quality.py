@@ -68,7 +68,8 @@ def fit_quality(points: PointCloud, mesh: Mesh, *, seed: int = 0) -> FitQuality:
         distance = there.squared_distance.sqrt()
         consistency = None
         if scan.normals is not None:
-            cosine = (face_normals(local.vertices, local.faces)[there.face] * scan.normals.to(local.vertices)).sum(1).abs()
+            given = torch.nn.functional.normalize(scan.normals.to(local.vertices), dim=1)
+            cosine = (face_normals(local.vertices, local.faces)[there.face] * given).sum(1).abs()
             consistency = float(cosine.mean())
     topology = mesh_topology(mesh)
     kind = classify_surface(topology)

@@ -291,10 +291,19 @@ def _extract(work: _Work) -> Stage:
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     holes = work.options.holes
     share = unsupported_share(mesh, support.supported)
-    if holes == "open" or (holes == "auto" and share > _OPEN_SHARE):
+    if holes == "open" or (holes == "auto" and (share > _OPEN_SHARE or _is_flat(scene.points))):
         mesh = trim_mesh(mesh, support)
+    if mesh.face_count == 0:
+        raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
+
+
+def _is_flat(points: Tensor) -> bool:
+    """Whether points [P, 3] lie in one plane, which no closed surface does."""
+    centred = (points - points.mean(0)).double()
+    spread = torch.linalg.eigvalsh(centred.T @ centred)
+    return float(spread[0]) < 1e-4 * float(spread[1])
 
 
 def _grow_lattice(work: _Work, places: Tensor) -> None:
