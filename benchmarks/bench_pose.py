@@ -24,11 +24,12 @@ from pose_scenes import Scene, box_of, errors, make_pot, make_scene
 
 import unproject as up
 from unproject.camera.camera import resize_camera
-from unproject.lie.so3 import so3_exp, so3_random
+from unproject.lie.so3 import so3_exp
 from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
 from unproject.pose.object_model import ObjectModel, make_object_model
 from unproject.pose.refine import STARTING_WEIGHTS
 from unproject.pose.solve import SolverOptions
+from unproject.pose.views import toward_camera
 
 FIGURES = Path(__file__).parent / "figures"
 _BUCKETS = ((15, 35), (35, 55), (55, 75))
@@ -51,21 +52,18 @@ def rough_start(mesh: up.Mesh, seed: int, bucket: tuple[int, int]) -> tuple[Tens
     """A true pose and a start: the camera looks at the object from a random viewpoint and distance; the start is turned by an angle."""
     generator = torch.Generator().manual_seed(seed)
     diameter = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
-    truth = torch.eye(4, dtype=torch.float64)
-    truth[:3, :3] = so3_random((), dtype=torch.float64, generator=generator)
     uniform = lambda low, high: low + (high - low) * float(torch.rand((), generator=generator))
-    truth[2, 3] = diameter * uniform(2.1, 3.2)
-    axis = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)
-    start = truth.clone()
-    start[:3, :3] = so3_exp(axis * math.radians(uniform(*bucket))) @ truth[:3, :3]
-    start[2, 3] = diameter * uniform(2.1, 3.2)
-    return truth, start
+    direction = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)
+    aside = torch.linalg.cross(direction, torch.randn(3, generator=generator, dtype=torch.float64))
+    turn = so3_exp(aside / aside.norm() * math.radians(uniform(*bucket)))
+    truth, start = (up.look_at(diameter * uniform(2.1, 3.2) * d) for d in (direction, turn @ direction))
+    return truth.double(), start.double()
 
 
 def rough_starts(model: ObjectModel, mesh: up.Mesh, count: int, cache: Path) -> list[tuple[float, float, bool, float]]:
     """(angle of the start, error, success, seconds) for outlines alone at 64 px. Protocol of GenDR (Petersen et al. 2022)."""
     rows = []
-    options = PoseOptions(start_angle_deg=80.0, weights=STARTING_WEIGHTS, solver=SolverOptions(cache_folder=cache))
+    options = PoseOptions(start_angle_deg=80.0, position_only=True, weights=STARTING_WEIGHTS, solver=SolverOptions(cache_folder=cache))
     for bucket in _BUCKETS:
         for seed in range(count):
             truth, start = rough_start(mesh, seed + 1000 * bucket[0], bucket)
@@ -82,8 +80,9 @@ def rough_starts(model: ObjectModel, mesh: up.Mesh, count: int, cache: Path) -> 
 
 
 def turn_deg(one: Tensor, other: Tensor) -> float:
-    """Angle between the rotations of two poses, degrees."""
-    return math.degrees(math.acos(max(-1.0, min(1.0, (float((one[:3, :3].T @ other[:3, :3]).trace()) - 1) / 2))))
+    """Angle between the directions in which the cameras of two poses lie, degrees."""
+    a, b = toward_camera(torch.stack([one.double(), other.double()]))
+    return math.degrees(math.acos(max(-1.0, min(1.0, float(a @ b)))))
 
 
 CASES: dict[str, Callable[[Scene], PoseInput]] = {

@@ -94,7 +94,7 @@ def check_shape(
 def check_indices(value: Tensor, count: int, *, name: str, where: str) -> Tensor:
     """Check that integer values lie in [0, count) and return them."""
     if value.numel() > 0:
-        low, high = int(value.min()), int(value.max())
+        low, high = (int(bound) for bound in value.aminmax())  # one pass over what may be millions
         if low < 0 or high >= count:
             raise ArgumentError(f"{where}: `{name}` must lie in 0 to {count - 1}, found {low if low < 0 else high}")
     return value

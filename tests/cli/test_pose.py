@@ -95,11 +95,11 @@ def test_damaged_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_masks_know_what_they_do_not_know(folder: Path) -> None:
-    from unproject.cli.pose import _read_mask
+    from unproject.cli.pose import read_mask
 
     values = np.array([[0, 255, 128], [127, 255, 0]], np.uint8)
     Image.fromarray(values).save(folder / "grey.png")
-    mask, unknown = _read_mask(folder / "grey.png")
+    mask, unknown = read_mask(folder / "grey.png")
     assert mask is not None and unknown is not None
     torch.testing.assert_close(mask, torch.tensor([[0.0, 1, 0], [0, 1, 0]]))
     assert unknown.tolist() == [[False, False, True], [True, False, False]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -13,7 +14,11 @@ from typing import BinaryIO
 
 from ..errors import FileAccessError
 
-_PIECE = 1 << 18
+PAGE = 4096
+"""Bytes that a system handles as one."""
+
+_PIECE = 1 << 22
+_RESERVED = 1 << 20
 
 
 class OutputFiles:
@@ -118,8 +123,25 @@ def _take_name(temporary: Path, target: Path, *, overwrite: bool) -> None:
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write everything; an unbuffered file may take less than it is given."""
     view = memoryview(data).cast("B") if not isinstance(data, bytes) else memoryview(data)
-    while len(view):  # in pieces that stay in the cache while the system copies them
+    if len(view) > _PIECE and file.seekable():  # from page to page, which the system copies faster
+        view = view[file.write(view[: PAGE - file.tell() % PAGE]) or 0 :]
+    while len(view):
         view = view[file.write(view[:_PIECE]) or 0 :]
+
+
+def reserve_space(file: BinaryIO, count: int) -> None:
+    """Ask the file system for the next `count` bytes of a file at once: faster than piece by piece, and a full disk is noticed at once.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if count < _RESERVED or not hasattr(os, "posix_fallocate") or not file.seekable():
+        return
+    try:
+        os.posix_fallocate(file.fileno(), file.tell(), count)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from ..errors import ArgumentError
 from ..geometry.material import Material
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from .atomic import OutputFiles, write_all
+from .atomic import PAGE, OutputFiles, reserve_space, write_all
 from .images import encode_png, texture_name
 from .options import SaveOptions
+from .parts import for_each_range
 from .ply import TEXTURE_COMMENT
 from .ply_header import ASCII, BIG, LITTLE, TYPES, Element, Header, Property, format_header
 from .source import warn_file
@@ -25,6 +26,7 @@ from .text_writer import Cell, Literal, write_rows
 
 ENCODINGS = {None: LITTLE, "binary": LITTLE, "big_endian": BIG, "ascii": ASCII}
 _ROWS = 1 << 14
+_TRIANGLES = 1 << 18  # 3.4 MB in one writing
 
 
 @dataclass(frozen=True)
@@ -242,12 +244,19 @@ def _write_triangles(file: BinaryIO, faces: np.ndarray) -> None:
     from ..kernels.unpack_rows import pack_triangles
 
     faces = np.ascontiguousarray(faces, np.int64)
-    buffer = np.empty(13 * min(len(faces), _ROWS) + 16, np.uint8)
-    view, address = buffer.data, buffer.ctypes.data
-    for begin in range(0, len(faces), _ROWS):
-        end = min(len(faces), begin + _ROWS)
-        pack_triangles(begin, end, faces, address)
-        write_all(file, view[: 13 * (end - begin)])
+    reserve_space(file, 13 * len(faces))
+    buffer = np.empty(13 * min(len(faces), _TRIANGLES) + PAGE + 16, np.uint8)
+    view, address, kept = buffer.data, buffer.ctypes.data, 0
+    place = file.tell() if file.seekable() else 0
+    for begin in range(0, len(faces), _TRIANGLES):  # packing beside the system's copying would slow both: one after the other
+        end, to = min(len(faces), begin + _TRIANGLES), address + kept - 13 * begin
+        packing = lambda b, e, first=begin, to=to: pack_triangles(first + b, first + e, faces, to + 13 * (first + b))
+        for_each_range(packing, end - begin, grain=_ROWS)
+        filled = kept + 13 * (end - begin)
+        cut = filled if end == len(faces) else filled - (place + filled) % PAGE  # whole pages are written faster
+        write_all(file, view[:cut])
+        place, kept = place + cut, filled - cut
+        buffer[:kept] = buffer[cut:filled]
 
 
 def _write_binary(file: BinaryIO, count: int, fields: Sequence[Field], order: str) -> None:
@@ -260,9 +269,11 @@ def _write_binary(file: BinaryIO, count: int, fields: Sequence[Field], order: st
             kinds.append((f.name, order + f.kind))
     whole = _one_block(fields, order)
     if whole is not None:
+        reserve_space(file, whole.nbytes)
         write_all(file, whole.reshape(-1).view(np.uint8).data)
         return
     rows = np.empty(min(count, _ROWS), kinds)
+    reserve_space(file, count * rows.dtype.itemsize)
     for begin in range(0, count, max(len(rows), 1)):
         part = rows[: min(len(rows), count - begin)]
         for f in fields:

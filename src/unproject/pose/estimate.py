@@ -17,7 +17,7 @@ from .locate import locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
 from .prepare import PoseInput, box_around, guess_foreground, prepare, shown_by
-from .refine import TERMS, Scored, TermWeights, orbit_motions
+from .refine import TERMS, Scored, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, judge, sight_of, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
 
@@ -36,8 +36,9 @@ class PoseOptions:
         solver: how much is tried.
         symmetric: whether turns that leave the shape as it is do not count, whatever its colours.
         start_angle_deg: how far a given start may be off.
-        position_only: with a start, move only the camera's position; it keeps looking at the object's middle.
+        position_only: with a start, move only the camera's position; it keeps looking at one point, upright.
         up: of `position_only`: upwards in the object's frame.
+        target: of `position_only`: the point to look at in the mesh's frame, or what of the start's optical axis is nearest to it.
         alternatives: most poses in the answer.
     """
 
@@ -47,6 +48,7 @@ class PoseOptions:
     start_angle_deg: float = 40.0
     position_only: bool = False
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    target: tuple[float, float, float] = (0.0, 0.0, 0.0)
     alternatives: int = 4
 
 
@@ -147,18 +149,20 @@ def estimate_pose_steps(
         starts, angle = _search(model, seen[0]), 0.0
     if starts is not None and given[0].mask is None and given[0].box is None:
         seen[0] = replace(seen[0], box=_box_of_pose(model, seen[0], starts[0]))
-    basis = orbit_motions(torch.tensor(options.up, dtype=torch.float64)) if options.position_only and start is not None else None
+    upward = torch.tensor(options.up, dtype=torch.float64)
+    target = (torch.tensor(options.target, dtype=torch.float64) - model.center) / model.diameter
+    orbit = orbit_of(starts[0], upward, target) if options.position_only and start is not None and starts is not None else None
     mirrors = None if starts is not None else found.mirrors
     ready = [_with_foreground(model, image, one, starts) for image, one in zip(seen, given)]
     step: SolverStep | None = None
-    for step in solve(model, ready, options.weights, options.solver, starts=starts, start_angle=angle, mirrors=mirrors, basis=basis):
+    for step in solve(model, ready, options.weights, options.solver, starts=starts, start_angle=angle, mirrors=mirrors, orbit=orbit):
         yield step
     assert step is not None
     scored = step.scored
     if any(image.foreground is not None and not image.is_sharp for image in ready):  # look again, with what the pose says of the colours
         ready = [_relearned(model, image, scored.poses[0]) for image in ready]
         around = scored.poses[: options.solver.kept[3]]
-        for step in solve(model, ready, options.weights, options.solver, starts=around, start_angle=0.0, basis=basis):
+        for step in solve(model, ready, options.weights, options.solver, starts=around, start_angle=0.0, orbit=orbit):
             yield step
         scored = step.scored
     yield _answer(model, ready, scored, found, options)
@@ -231,11 +235,11 @@ def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, fou
             kept.append(i)
     scored = scored.pick(torch.tensor(kept[: options.alternatives]))
     share = torch.softmax(-scored.cost / _TEMPERATURE, 0)
-    used = sum(sight.weights for sight in sights) > 0
+    used = torch.stack([sight.weights for sight in sights]).sum(0) > 0
     candidates = []
     for i in range(len(scored.cost)):
-        fit = goodness(scored, i, used)  # type: ignore
-        terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}  # type: ignore
+        fit = goodness(scored, i, used)
+        terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}
         candidates.append(PoseCandidate(
             camera_from_object=model.from_working(scored.poses[i]), confidence=fit * float(share[i]), fit=fit, cost=float(scored.cost[i]),
             terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),

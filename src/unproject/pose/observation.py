@@ -74,7 +74,7 @@ def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35
     extent = [int(np.ceil(x1 + pad)) - corner[0], int(np.ceil(y1 + pad)) - corner[1]]
     scale = resolution / longest
     height, width = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
-    camera = crop_camera(image.camera, (*corner, corner[0] + extent[0], corner[1] + extent[1]), (height, width))  # type: ignore
+    camera = crop_camera(image.camera, (corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]), (height, width))
     cut = lambda t, smooth: _resample(t, corner, extent, (height, width), smooth)
     foreground = torch.full(image.known.shape, _UNSURE) if image.foreground is None else image.foreground
     layers = cut(torch.stack([foreground.float(), image.known.float()], -1), True)
@@ -110,19 +110,17 @@ def _resample(values: Tensor, corner: list[int], extent: list[int], size: tuple[
 
 def _outline(share: Tensor, known: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     """Signed distance [h, w] to the outline of `share` > 0.5, px, positive outside; and points [M, 5] of it."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
     inside = (share > 0.5).numpy() & known.numpy()
     if not inside.any():
         return torch.full_like(share, _FAR_PX), share.new_zeros(0, 5)
     outside = ~inside
     distance = (
-        np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(outside) - 0.5)  # type: ignore
-        if outside.any()
-        else -1.0 + 0 * share.numpy()
+        np.where(inside, 0.5 - _distance_to_false(inside), _distance_to_false(outside) - 0.5) if outside.any() else -1.0 + 0 * share.numpy()
     )
     distance = gaussian_filter(np.clip(distance, -_FAR_PX, _FAR_PX), 0.7)
-    dy, dx = np.gradient(distance)
+    dy, dx = np.gradient(distance, axis=0), np.gradient(distance, axis=1)
     rim = inside & (distance > -1.2)
     rim[0], rim[-1], rim[:, 0], rim[:, -1] = False, False, False, False
     rows, columns = rim.nonzero()
@@ -130,7 +128,7 @@ def _outline(share: Tensor, known: Tensor, depth: Tensor) -> tuple[Tensor, Tenso
         return torch.from_numpy(distance).float(), share.new_zeros(0, 5)
     pick = np.unique(np.linspace(0, len(rows) - 1, _OUTLINE_COUNT).round().astype(int))
     rows, columns = rows[pick], columns[pick]
-    normal = np.stack([dx[rows, columns], dy[rows, columns]], 1)  # type: ignore
+    normal = np.stack([dx[rows, columns], dy[rows, columns]], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     place = np.stack([columns + 0.5, rows + 0.5], 1) - distance[rows, columns][:, None] * normal
     weight = _is_own_outline(place, normal, known.numpy(), depth.numpy())
@@ -163,7 +161,7 @@ def _smooth(color: Tensor, sigma: float) -> Tensor:
 
 def _edge_distance(color: Tensor) -> Tensor:
     """[h, w] distance to the strongest edges of the image, px: thinned across, the strongest tenth of the pixels at most."""
-    from scipy.ndimage import distance_transform_edt, gaussian_gradient_magnitude
+    from scipy.ndimage import gaussian_gradient_magnitude
 
     strength = max((gaussian_gradient_magnitude(color[..., c].numpy(), 1.0) for c in range(3)), key=lambda g: g.mean())
     padded = np.pad(strength, 1)
@@ -173,4 +171,11 @@ def _edge_distance(color: Tensor) -> Tensor:
     edge = peak & (strength > max(np.quantile(strength, 0.85), 0.02))
     if not edge.any():
         return torch.full(strength.shape, _FAR_PX)
-    return torch.from_numpy(np.minimum(distance_transform_edt(~edge), _FAR_PX)).float()  # type: ignore
+    return torch.from_numpy(np.minimum(_distance_to_false(~edge), _FAR_PX)).float()
+
+
+def _distance_to_false(values: np.ndarray) -> np.ndarray:
+    """[h, w] distance of each true pixel to the nearest false one, px; 0 at false ones."""
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -150,14 +151,14 @@ def refine(
     *,
     rounds: int = 3,
     steps: int = 3,
-    basis: Callable[[Tensor], Tensor] | None = None,
+    orbit: Orbit | None = None,
 ) -> Scored:
     """Refine poses [B, 4, 4] of the first image's camera together.
 
     Args:
         find_views: asked once a round.
         steps: Levenberg-Marquardt steps a round.
-        basis: for poses, the motions [B, 6, K] (shift, turn about the object's middle) that are free; all by default.
+        orbit: restricts the motions; all are free by default.
     """
     damping = torch.full((len(poses),), 1e-3, dtype=torch.float64)
     seen = see(find_views, poses, sights)
@@ -167,8 +168,10 @@ def refine(
             seen = see(find_views, current.poses, sights)
             current, slope = evaluate_all(seen, current.poses, sights, scale)
         for _ in range(steps):
-            step = _solve(current.information, slope, damping, None if basis is None else basis(current.poses))
-            trial, trial_slope = evaluate_all(seen, moved(current.poses, step), sights, scale)
+            step = _solve(current.information, slope, damping, None if orbit is None else orbit.motions(current.poses))
+            stepped = moved(current.poses, step)
+            stepped = stepped if orbit is None else orbit.settle(stepped)
+            trial, trial_slope = evaluate_all(seen, stepped, sights, scale)
             better = trial.cost < current.cost
             current = choose(better, trial, current)
             slope = torch.where(better[:, None], trial_slope, slope)
@@ -177,21 +180,45 @@ def refine(
     return current
 
 
-def orbit_motions(up: Tensor) -> Callable[[Tensor], Tensor]:
-    """A basis for `refine` that moves the camera's position only: it keeps looking at the object's middle with the same upward direction.
+@dataclass(frozen=True, kw_only=True)
+class Orbit(TensorStruct):
+    """Only the camera's position moves: it goes on looking at one point, upright.
 
-    Args:
+    Attributes:
         up: [3] upwards in the object's frame.
+        target: [3] what the camera looks at, working frame.
     """
 
-    def basis(poses: Tensor) -> Tensor:
+    up: Tensor
+    target: Tensor
+
+    def motions(self, poses: Tensor) -> Tensor:
+        """The free motions [B, 6, 3] at poses [B, 4, 4]: distance, and turns about the target, around `up` and the camera's x axis."""
         result = poses.new_zeros(len(poses), 6, 3)
-        result[:, :3, 0] = torch.nn.functional.normalize(poses[:, :3, 3], dim=1)
-        result[:, 3:, 1] = poses[:, :3, :3] @ up.to(poses)
+        result[:, 2, 0] = 1.0
+        result[:, 3:, 1] = poses[:, :3, :3] @ self.up.to(poses)
         result[:, 3, 2] = 1.0
+        arm = -(poses[:, :3, :3] @ self.target.to(poses))  # from the target to the object's middle, which turns are about
+        for column in (1, 2):
+            result[:, :3, column] = torch.linalg.cross(result[:, 3:, column], arm)
         return result
 
-    return basis
+    def settle(self, poses: Tensor) -> Tensor:
+        """Poses upright, with the target on the optical axis: what finite steps lose."""
+        upward = poses[:, :3, :3] @ self.up.to(poses)
+        turn = poses.new_zeros(len(poses), 3)
+        turn[:, 2] = -math.pi / 2 - torch.atan2(upward[:, 1], upward[:, 0])
+        result = poses.clone()
+        result[:, :3] = so3_exp(turn) @ poses[:, :3]
+        result[:, :2, 3] -= (result[:, :3, :3] @ self.target.to(poses) + result[:, :3, 3])[:, :2]
+        return result
+
+
+def orbit_of(start: Tensor, up: Tensor, near: Tensor) -> Orbit:
+    """The orbit about the point of a start's [4, 4] optical axis that is nearest to the point `near` [3], working frame."""
+    ahead = torch.zeros(3, dtype=start.dtype)
+    ahead[2] = start[2, :3] @ near + start[2, 3]
+    return Orbit(up=up, target=start[:3, :3].T @ (ahead - start[:3, 3]))
 
 
 def choose(condition: Tensor, one: Scored, other: Scored) -> Scored:

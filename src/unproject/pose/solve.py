@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..struct import TensorStruct
 from .hypotheses import distinct, distinct_rows, place_by_box, place_by_mask, turned_views
 from .object_model import ObjectModel
 from .observation import PoseImage, observe
-from .refine import FindViews, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
+from .refine import FindViews, Orbit, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
 from .views import Views, nearest_view, render_views, template_views
 
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
@@ -74,7 +74,7 @@ def solve(
     starts: Tensor | None = None,
     start_angle: float = math.pi,
     mirrors: Tensor | None = None,
-    basis: Callable[[Tensor], Tensor] | None = None,
+    orbit: Orbit | None = None,
 ) -> Iterator[SolverStep]:
     """Find poses that explain one or several images.
 
@@ -82,25 +82,25 @@ def solve(
         images: hypotheses come from the first; all count in what follows. Their cameras' poses say how they lie to each other.
         starts: [N, 4, 4] rough poses, working frame; with them, only directions within `start_angle` (radians) of one are tried.
         mirrors: [M, 3] unit normals of planes that the shape is mirrored at: the poses with nearly the same outline are tried too.
-        basis: which motions are free (see `refine`).
+        orbit: restricts the motions (see `refine`).
     """
     look = lambda blur: [sight_of(image, images[0], weights, model, resolution=options.resolution, blur=blur) for image in images]
     coarse, sharp, kept = look(0.04), look(0.012), options.kept
     views = template_views(model, count=options.view_count, distance=template_distance(images[0]), folder=options.cache_folder)
     find = by_template(views)
-    scored = _first(views, images[0], coarse[0], options, starts, start_angle, basis)
+    scored = _first(views, images[0], coarse[0], options, starts, start_angle, orbit)
     yield SolverStep(index=0, name="hypotheses", scored=scored)
-    scored = distinct(refine(scored.poses, find, coarse, STAGES[0], rounds=2, basis=basis), kept[1], angle_deg=7, shift=0.2)
+    scored = distinct(refine(scored.poses, find, coarse, STAGES[0], rounds=2, orbit=orbit), kept[1], angle_deg=7, shift=0.2)
     yield SolverStep(index=1, name="templates", scored=scored)
-    scored = distinct(refine(scored.poses, find, sharp, STAGES[1], rounds=2, basis=basis), kept[2], angle_deg=7, shift=0.15)
+    scored = distinct(refine(scored.poses, find, sharp, STAGES[1], rounds=2, orbit=orbit), kept[2], angle_deg=7, shift=0.15)
     if mirrors is not None and len(mirrors) > 0:
         poses = torch.cat([scored.poses, *(depth_reversed(scored.poses, m) for m in mirrors)])
-        scored = distinct(refine(poses, find, sharp, STAGES[1], rounds=1, basis=basis), kept[2], angle_deg=7, shift=0.15)
+        scored = distinct(refine(poses, find, sharp, STAGES[1], rounds=1, orbit=orbit), kept[2], angle_deg=7, shift=0.15)
     yield SolverStep(index=2, name="finer templates", scored=scored)
-    scored = refine(scored.poses, by_rendering(model, 96), sharp, STAGES[2], rounds=3, basis=basis)
+    scored = refine(scored.poses, by_rendering(model, 96), sharp, STAGES[2], rounds=3, orbit=orbit)
     scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=5, shift=0.1)
     yield SolverStep(index=3, name="rendering", scored=scored)
-    scored = refine(scored.poses, by_rendering(model, 144), sharp, STAGES[3], rounds=2, steps=4, basis=basis)
+    scored = refine(scored.poses, by_rendering(model, 144), sharp, STAGES[3], rounds=2, steps=4, orbit=orbit)
     scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=4, shift=0.1)
     yield SolverStep(index=4, name="finest rendering", scored=scored)
 
@@ -158,13 +158,13 @@ def _first(
     options: SolverOptions,
     starts: Tensor | None,
     angle: float,
-    basis: Callable[[Tensor], Tensor] | None,
+    orbit: Orbit | None,
 ) -> Scored:
     """The best hypotheses; starts themselves are always among them."""
     if starts is None:
         poses, view = _everywhere(views, image, options)
-    elif angle == 0 or basis is not None or image.foreground is None or not image.is_sharp:
-        poses = torch.cat([starts, around_starts(starts, angle, basis)]) if angle > 0 else starts
+    elif angle == 0 or orbit is not None or image.foreground is None or not image.is_sharp:
+        poses = torch.cat([starts, around_starts(starts, angle, orbit)]) if angle > 0 else starts
         view = nearest_view(views, poses)
     else:
         poses, view = _everywhere(views, image, options)
@@ -189,21 +189,21 @@ def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple
     return torch.cat(placed), view.repeat(len(placed))
 
 
-def around_starts(starts: Tensor, angle: float, basis: Callable[[Tensor], Tensor] | None, *, spacing: float = 0.26) -> Tensor:
+def around_starts(starts: Tensor, angle: float, orbit: Orbit | None, *, spacing: float = 0.26) -> Tensor:
     """Poses [N, 4, 4] turned about the object's middle by up to an angle (radians), about `spacing` apart, at the starts' positions.
 
     Args:
-        basis: motions that are free (see `refine`); with it, turns within these.
+        orbit: restricts the motions (see `refine`); with it, turns within these.
     """
     generator = torch.Generator().manual_seed(0)
     count = min(4000, int(60 * (angle / math.pi * 3.2 / spacing / 3) ** 3) + 40)
     repeated = starts.repeat_interleave(count, 0)
-    if basis is not None:
-        free = basis(repeated)
+    if orbit is not None:
+        free = orbit.motions(repeated)
         way = 2 * torch.rand(len(repeated), free.shape[2], 1, generator=generator, dtype=torch.float64) - 1
         step = (free @ (way * angle))[..., 0]
         step[:, :3] *= 0.5
-        return moved(repeated, step)
+        return orbit.settle(moved(repeated, step))
     axis = torch.nn.functional.normalize(torch.randn(len(repeated), 3, generator=generator, dtype=torch.float64), dim=1)
     turn = so3_exp(axis * (angle * torch.rand(len(repeated), 1, generator=generator, dtype=torch.float64) ** (1 / 3)))
     return moved_rotation(repeated, turn)

@@ -114,19 +114,20 @@ def fit_frame(
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
     """
-    pose, view, keys, total, support = start, None, None, None, {}
+    pose, keys, total, support = start, None, None, {}
+    view, contour = None, None
     moved, prior = torch.zeros(6, dtype=torch.float64), _prior(model.diameter)
     for stage, share in enumerate(options.stages):
         if stage % 2 == 0:
             view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
-            if view is None:
-                break
-            contour = contour_of(view, count=options.outline_points)
-            size = max(view.mask.shape) / view.scale
-        if keys is None:
-            keys = _Keys(frame, knowledge, model, view, pose) if options.texture else None  # type: ignore[arg-type]
+            contour = None if view is None else contour_of(view, count=options.outline_points)
+        if view is None or contour is None:
+            break
+        if keys is None and options.texture:
+            keys = _Keys(frame, knowledge, model, view, pose)
+        step_px = max(1, round(share * max(view.mask.shape) / view.scale))
         for _ in range(2):
-            terms = _terms(pose, frame, knowledge, model, camera, view, contour, step=max(1, round(share * size)), stage=stage)  # type: ignore[arg-type]
+            terms = _terms(pose, frame, knowledge, model, camera, view, contour, step=step_px, stage=stage)
             if keys is not None:
                 terms |= keys.terms(pose, camera, level=max(0, min(2, len(options.stages) - 2 - stage)))
             support = {name: term.support or 0.0 for name, term in terms.items()}

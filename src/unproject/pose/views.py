@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def template_views(model: ObjectModel, *, count: int, distance: float, folder: P
     if file is not None and file.is_file():
         try:
             return Views(**torch.load(io.BytesIO(file.read_bytes()), weights_only=True))
-        except (OSError, RuntimeError, TypeError, ValueError, EOFError):
+        except (OSError, RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError):
             pass  # damaged or of another version: rendered anew below
     views = render_views(model, fibonacci_viewpoints(count, distance, dtype=torch.float64), blurred=blurred)
     if file is not None:
