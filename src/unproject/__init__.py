@@ -113,6 +113,7 @@ from .geometry.pca import estimate_normals as estimate_normals
 from .geometry.pca import local_pca as local_pca
 from .geometry.points import PointCloud as PointCloud
 from .geometry.points import make_points as make_points
+from .geometry.points import measured_points as measured_points
 from .geometry.poisson_disk import sample_poisson_disk as sample_poisson_disk
 from .geometry.primitives import box as box
 from .geometry.primitives import capsule as capsule

@@ -19,7 +19,7 @@ from unproject.geometry.points import PointCloud
 from unproject.geometry.primitives import torus
 from unproject.geometry.query import closest_point
 from unproject.geometry.scan import scan_mesh
-from unproject.io.load import load_mesh, save
+from unproject.io.load import load_mesh, load_points, save
 
 TORUS = torus(segments=(48, 24))
 
@@ -28,6 +28,16 @@ TORUS = torus(segments=(48, 24))
 def scan(tmp_path: Path) -> Path:
     save(scan_mesh(TORUS, points=4000, views=10, noise=0.003), tmp_path / "scan.ply")
     return tmp_path / "scan.ply"
+
+
+def test_pixels_without_a_measurement_are_left_out_with_a_warning(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud = load_points(scan)
+    positions = cloud.positions.clone()
+    positions[::10] = torch.nan
+    save(PointCloud(positions=positions), scan.with_name("holes.ply"))
+    assert cli.main(["fit", str(scan.with_name("holes.ply")), "-o", str(scan.with_name("out.ply")), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "400 of 4,000 points" in said.err and json.loads(said.out)["genus"] == 1
 
 
 def test_fit_writes_mesh_report_and_picture(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:

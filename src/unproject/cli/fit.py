@@ -18,7 +18,7 @@ from ..fit.quality import FitQuality, fit_quality
 from ..fit.step import FitStep
 from ..fit.surface import SurfaceOptions
 from ..geometry.mesh import Mesh
-from ..geometry.points import PointCloud
+from ..geometry.points import PointCloud, measured_points
 from ..io.atomic import atomic_write
 from ..io.load import load_mesh, load_points, save
 from .manners import Manners, Terminal
@@ -56,7 +56,11 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     """Fit, with a progress bar; write the mesh and whatever else was asked for; return the quality against the scan."""
     _check(options, terminal)
     begin = time.perf_counter()
-    points = load_points(options.scan)
+    scan = load_points(options.scan)
+    points = measured_points(scan)
+    if points.point_count < scan.point_count:
+        missing = scan.point_count - points.point_count
+        terminal.warn(f"{options.scan}: {missing:,} of {scan.point_count:,} points have no finite coordinates and are left out")
     method, template = _method(options)
     steps, resumed = _steps(options, points, method, template)
     if resumed is not None:

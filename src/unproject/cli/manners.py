@@ -38,7 +38,7 @@ class Terminal:
     def __init__(self, command: str, manners: Manners):
         self.command, self.manners = command, manners
         self._out = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
-        self._err = Console(file=sys.stderr, quiet=manners.quiet, highlight=False)
+        self._err = Console(file=sys.stderr, quiet=manners.quiet, soft_wrap=not sys.stderr.isatty(), highlight=False)
 
     def note(self, text: str) -> None:
         """Say something in passing, on stderr."""

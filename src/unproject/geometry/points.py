@@ -59,3 +59,9 @@ def make_points(positions: Any, **fields: Any) -> PointCloud:
     points = points if points.is_floating_point() else points.to(torch.float32)
     check_shape(points, ["N", 3], name="positions", where="make_points", finite=True)
     return PointCloud(positions=points, **fields)
+
+
+def measured_points(cloud: PointCloud) -> PointCloud:
+    """The points whose coordinates are finite. Organized clouds of depth cameras have a row of NaN for each pixel without a measurement."""
+    finite = torch.isfinite(cloud.positions).all(1)
+    return cloud if bool(finite.all()) else cloud[finite]
