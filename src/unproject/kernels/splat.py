@@ -154,7 +154,8 @@ def splat_gradient(
                     up = math.sqrt(max(1.0 - share_squared, RIM))
                     if blends:
                         near = z - bulge * up
-                        each = math.exp(min(max(offset - slope * near - all_weights, -700.0), 700.0))
+                        # at most the whole weight: the sum may be rounded, which matters where the slope is steep
+                        each = min(math.exp(min(max(offset - slope * near - all_weights, -700.0), 700.0)), 1.0 / coverage)
                         of_near = np.float64(flow[image, y, x, 2])
                         common = of_near * near - flow[image, y, x, 3]
                         for c in range(channels):
