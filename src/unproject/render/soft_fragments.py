@@ -95,7 +95,7 @@ def soft_fragments(
     _, _, transmittance, weight = blend(scene.points, scene.faces, scene.images, nothing, bases, exponents, height, width, *view)
     pairs = ops.soft_fragments if cpu else reference.soft_fragments
     pixel, face = pairs(scene.points.detach(), scene.faces, scene.images, exponents, weight.detach(), *view, least_share)
-    barycentrics, depth, share = _terms(scene, pixel, face, exponents, weight.detach(), view)
+    barycentrics, depth, share = _terms(scene, pixel, face, exponents, (height, width), view)
     if clipped is not None:
         face, barycentrics = _unclip(given, scene, clipped, face, barycentrics)
     lead = (*scene.shape, height, width)
@@ -117,9 +117,12 @@ def blend_fragments(fragments: SoftFragments, values: Tensor) -> SoftImage:
     return SoftImage(values=image[..., :channels], depth=image[..., channels], alpha=fragments.alpha, foreground=fragments.foreground)
 
 
-def _terms(scene: Projection, pixel: Tensor, face: Tensor, exponents: Tensor, weight: Tensor, view: tuple) -> tuple[Tensor, Tensor, Tensor]:
+def _terms(
+    scene: Projection, pixel: Tensor, face: Tensor, exponents: Tensor, size: tuple[int, int], view: tuple
+) -> tuple[Tensor, Tensor, Tensor]:
     """Barycentrics, depth and share of fragments, by torch, so that they differentiate."""
-    (height, width), (_, _, orthographic, _, sigma, radius) = weight.shape[1:], view
+    (height, width), (_, _, orthographic, _, sigma, radius) = size, view
+    count = scene.images.shape[0] * height * width
     image = pixel // (height * width)
     rows = scene.faces[face] + scene.images.to(face.device)[image, 2:]
     corners = scene.points.index_select(0, rows.reshape(-1)).view(-1, 3, 3)  # its gradient is several times faster than that of indexing
@@ -131,8 +134,10 @@ def _terms(scene: Projection, pixel: Tensor, face: Tensor, exponents: Tensor, we
     _, logit, _ = reference.uncovered(center, flat, sigma, radius)
     offset, slope = exponents.to(flat).unbind(-1)
     power = torch.nn.functional.logsigmoid(logit) + (offset[image] - slope[image] * depth)
-    share = (power - weight.reshape(-1)[pixel]).exp()
-    total = share.new_zeros(weight.numel()).index_add(0, pixel, share)
+    # The strongest of the listed fragments, not the sum of all weights, whose rounding matters where the depth range is short.
+    strongest = power.new_full((count,), -torch.inf).scatter_reduce(0, pixel, power.detach(), "amax")
+    share = (power - strongest[pixel]).exp()
+    total = share.new_zeros(count).index_add(0, pixel, share)
     return barycentrics, depth, share / total.index_select(0, pixel)
 
 
