@@ -50,7 +50,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
         raise DataError("the fit ended without a mesh")
     seconds = time.perf_counter() - begin
     save(mesh, mesh_file)
-    save_fit_picture(picture, scan, mesh)
+    save_fit_picture(picture, scan, mesh, up_axis="z")
     quality = surface_metrics(mesh, truth)
     side = float((truth.vertices.amax(0) - truth.vertices.amin(0)).max())
     rows = [
