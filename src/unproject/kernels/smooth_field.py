@@ -9,7 +9,7 @@ import numpy as np
 from .jit import kernel
 from .sparse_nodes import exists, neighbor
 
-_ALL = np.int32((1 << 27) - 1)
+ALL_PRESENT = np.int32((1 << 27) - 1)
 
 
 @kernel
@@ -17,7 +17,7 @@ def hessian_rows(begin, end, f, columns, present, stiffness, hessian):
     """hessian [N, 6]: stiffness times (xx, yy, zz, xy, xz, yz) at inner nodes, 0 elsewhere."""
     quarter = f.dtype.type(0.25)
     for n in range(begin, end):
-        if present[n] != _ALL:
+        if present[n] != ALL_PRESENT:
             for c in range(6):
                 hessian[n, c] = 0
             continue
@@ -33,52 +33,51 @@ def hessian_rows(begin, end, f, columns, present, stiffness, hessian):
         hessian[n, 5] = w * (f[y0 - 1] + f[y1 + 1] - f[y0 + 1] - f[y1 - 1])
 
 
-# How a node collects from its neighbours' Hessians: column, z + 1, component, sign.
-_STRAIGHT = [(1, 1, 0, 1), (7, 1, 0, 1), (3, 1, 1, 1), (5, 1, 1, 1), (4, 0, 2, 1), (4, 2, 2, 1)]
-_ACROSS_XY = [(0, 1, 3, 1), (8, 1, 3, 1), (2, 1, 3, -1), (6, 1, 3, -1)]
-_ACROSS_XZ = [(1, 0, 4, 1), (7, 2, 4, 1), (1, 2, 4, -1), (7, 0, 4, -1)]
-_ACROSS_YZ = [(3, 0, 5, 1), (5, 2, 5, 1), (3, 2, 5, -1), (5, 0, 5, -1)]
-_COLLECT = np.array([*_STRAIGHT, *_ACROSS_XY, *_ACROSS_XZ, *_ACROSS_YZ], dtype=np.int64)
+# How a node collects from its neighbours' Hessians: column, z + 1. Six along axes (xx, yy, zz), then xy, xz, yz: two added, two taken away.
+_STRAIGHT = [(1, 1), (7, 1), (3, 1), (5, 1), (4, 0), (4, 2)]
+_ACROSS = [(0, 1), (8, 1), (2, 1), (6, 1), (1, 0), (7, 2), (1, 2), (7, 0), (3, 0), (5, 2), (3, 2), (5, 0)]
+_COLLECT = np.array([*_STRAIGHT, *_ACROSS], dtype=np.int64)
 
 
 @kernel
-def _border_divergence(h, columns, present, n, half):
-    """What the transposed Hessian gives at a node that lacks some neighbours."""
-    s, t = h.dtype.type(0), h.dtype.type(0)
-    for q in range(18):
-        c, d = _COLLECT[q, 0], _COLLECT[q, 1]
-        if exists(present, n, c, d):
-            value = h[neighbor(columns, present, n, c, d), _COLLECT[q, 2]]
-            if q < 6:
-                s += value
-            elif _COLLECT[q, 3] > 0:
-                t += value
-            else:
-                t -= value
-    return s + half * t
+def border_rows(begin, end, border, columns, present, sources):
+    """sources [B, 18]: whose Hessians a node of `border` [B] collects, in the order of _COLLECT; N, which has none, for missing ones."""
+    for r in range(begin, end):
+        n = border[r]
+        for q in range(18):
+            c, d = _COLLECT[q, 0], _COLLECT[q, 1]
+            sources[r, q] = neighbor(columns, present, n, c, d) if exists(present, n, c, d) else len(columns)
 
 
 @kernel
-def product_rows(begin, end, slot, f, hessian, columns, present, anchor, data_row, stencils, product, dots):
-    """product = (system matrix) f, given hessian = stiffness Hessian(f); dots[slot] = their inner product over the range."""
+def product_rows(begin, end, slot, f, hessian, columns, sources, anchor, row_of, stencils, product, dots):
+    """product = (system matrix) f, given hessian [N + 1, 6] = stiffness Hessian(f); dots[slot] = their inner product over the range.
+
+    row_of [N]: an inner node's row of stencils, -1 for none; -2 - r for the border node with row r of sources.
+    """
     half = f.dtype.type(0.5)
     total = 0.0
     h = hessian
     for n in range(begin, end):
-        if present[n] == _ALL:
+        row = row_of[n]
+        if row > -2:
             x0, x1, y0, y1 = columns[n, 1], columns[n, 7], columns[n, 3], columns[n, 5]
             s = h[x0, 0] + h[x1, 0] + h[y0, 1] + h[y1, 1] + h[n - 1, 2] + h[n + 1, 2]
             t = h[columns[n, 0], 3] + h[columns[n, 8], 3] - h[columns[n, 2], 3] - h[columns[n, 6], 3]
             t += h[x0 - 1, 4] + h[x1 + 1, 4] - h[x0 + 1, 4] - h[x1 - 1, 4]
             t += h[y0 - 1, 5] + h[y1 + 1, 5] - h[y0 + 1, 5] - h[y1 - 1, 5]
             s += half * t
-            row = data_row[n]
             if row >= 0:
                 for c in range(9):
                     m = columns[n, c]
                     s += stencils[row, 3 * c] * f[m - 1] + stencils[row, 3 * c + 1] * f[m] + stencils[row, 3 * c + 2] * f[m + 1]
         else:
-            s = _border_divergence(h, columns, present, n, half)
+            near = sources[-2 - row]
+            s = h[near[0], 0] + h[near[1], 0] + h[near[2], 1] + h[near[3], 1] + h[near[4], 2] + h[near[5], 2]
+            t = h[near[6], 3] + h[near[7], 3] - h[near[8], 3] - h[near[9], 3]
+            t += h[near[10], 4] + h[near[11], 4] - h[near[12], 4] - h[near[13], 4]
+            t += h[near[14], 5] + h[near[15], 5] - h[near[16], 5] - h[near[17], 5]
+            s += half * t
         trace = h[n, 0] + h[n, 1] + h[n, 2]
         s += anchor[n] * f[n] - (trace + trace)
         product[n] = s

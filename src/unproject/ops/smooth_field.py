@@ -77,9 +77,10 @@ def solve_field(
     slices = max(1, min(count // _SLICE, 512))
     f, r = start.clone().numpy(), right.clone().numpy()
     d, product, diagonal = np.empty_like(f), np.empty_like(f), np.empty_like(f)
-    hessian, dots = np.empty((count, 6), f.dtype), np.zeros(slices)
+    hessian, dots = np.zeros((count + 1, 6), f.dtype), np.zeros(slices)
     cols, bits, fixed, rows, coefficients = (t.numpy() for t in (columns, present, anchor, data_row, stencils))
     stiff = stiffness.numpy()
+    sources, row_of = _border_sources(cols, bits, rows)
 
     def over(kernel, *arrays) -> None:
         for_each_slice(lambda _, begin, end: kernel(begin, end, *arrays), count, slices=slices)
@@ -90,7 +91,7 @@ def solve_field(
 
     def multiply(vector: np.ndarray) -> float:
         over(kernels.hessian_rows, vector, cols, bits, stiff, hessian)
-        return total(kernels.product_rows, vector, hessian, cols, bits, fixed, rows, coefficients, product)
+        return total(kernels.product_rows, vector, hessian, cols, sources, fixed, row_of, coefficients, product)
 
     scalar = f.dtype.type
     over(kernels.diagonal_rows, stiff, cols, bits, fixed, rows, coefficients, diagonal)
@@ -111,6 +112,17 @@ def solve_field(
         over(kernels.direction_rows, scalar(square / before), r, diagonal, d)
         done += 1
     return torch.from_numpy(f), torch.tensor([done, (square / reference) ** 0.5 if reference > 0 else 0.0], dtype=torch.float64)
+
+
+def _border_sources(columns: np.ndarray, present: np.ndarray, data_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sources [B, 18] of the nodes that lack neighbours, and [N] each node's row of stencils, or -2 minus its row of sources."""
+    from ..kernels.smooth_field import ALL_PRESENT, border_rows
+
+    border = np.flatnonzero(present != ALL_PRESENT)
+    sources, row_of = np.empty((len(border), 18), np.int32), data_row.copy()
+    row_of[border] = -2 - np.arange(len(border), dtype=np.int32)
+    parallel_for(border_rows, len(border), border, columns, present, sources)
+    return sources, row_of
 
 
 @solve_field.register_fake
