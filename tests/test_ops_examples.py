@@ -16,7 +16,7 @@ EXAMPLES = list(all_examples())
 
 
 def operator_name(operator: Any) -> str:
-    return operator._qualname.removeprefix("unproject::")
+    return operator.name.removeprefix("unproject::")
 
 
 @pytest.mark.parametrize(("operator", "make"), EXAMPLES, ids=[f"{operator_name(op)}-{i}" for i, (op, _) in enumerate(EXAMPLES)])
@@ -35,3 +35,9 @@ def test_import_is_light() -> None:
     code = "import sys, unproject; print([m for m in ('numba', 'viser', 'tyro', 'matplotlib', 'trimesh') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_first_call_does_not_load_the_compiler() -> None:
+    code = "import sys, torch, unproject as up; x = torch.rand(9, 3); up.knn(x, x, 2); print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"

@@ -84,7 +84,7 @@ def check_operator(operator: Any, make: Callable[[torch.dtype], tuple[Any, ...]]
     """Run torch.library.opcheck on a custom operator in float32 and float64: schema, fake implementation, autograd, tracing.
 
     Args:
-        operator: what torch.library.custom_op returned.
+        operator: an `Operator`, or what torch.library.custom_op returned.
         make: dtype -> arguments, as for ops.examples.example.
 
     Raises:
@@ -92,7 +92,7 @@ def check_operator(operator: Any, make: Callable[[torch.dtype], tuple[Any, ...]]
     """
     for dtype in (torch.float32, torch.float64):
         try:
-            torch.library.opcheck(operator, make(dtype))
+            torch.library.opcheck(getattr(operator, "overload", operator), make(dtype))
         except Exception as error:
             raise AssertionError(f"{operator} in {dtype}: {error}") from error
 

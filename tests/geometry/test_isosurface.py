@@ -176,11 +176,11 @@ def test_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    "operator", [ops.crossed_cells_dense, ops.isosurface_dense, ops.isosurface_cells, ops.isosurface_blocks], ids=lambda o: o._name
+    "operator", [ops.crossed_cells_dense, ops.isosurface_dense, ops.isosurface_cells, ops.isosurface_blocks], ids=lambda o: o.name
 )
 def test_opcheck(operator: object) -> None:
     from unproject.ops.examples import all_examples
 
     for candidate, make in all_examples():
         if candidate is operator:
-            torch.library.opcheck(operator, make(torch.float32))
+            torch.library.opcheck(operator.overload, make(torch.float32))

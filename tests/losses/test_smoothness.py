@@ -234,4 +234,4 @@ def test_opcheck(dtype: torch.dtype) -> None:
         (ops.cotangent_scales, ops._cotangent_scales_example),
         (ops.vertex_areas, ops._vertex_areas_example),
     ]:
-        torch.library.opcheck(op, make(dtype))
+        torch.library.opcheck(op.overload, make(dtype))

@@ -30,7 +30,7 @@ OPERATORS = [
 ]
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=lambda op: op._name)
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda op: op.name)
 def test_opcheck(operator: Any) -> None:
     examples = [make for op, make in all_examples() if op is operator]
     assert examples

@@ -36,5 +36,5 @@ def test_fisheye_angles(shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: 
 
 def test_opcheck() -> None:
     lens = torch.tensor(LENS[:5], dtype=torch.float64)
-    torch.library.opcheck(ops.undistort, (torch.rand(2, 3, 2).double(), lens, torch.tensor(1.5).double()))
-    torch.library.opcheck(ops.fisheye_angles, (torch.rand(2, 3).double(), lens[:4], torch.tensor(1.5).double()))
+    torch.library.opcheck(ops.undistort.overload, (torch.rand(2, 3, 2).double(), lens, torch.tensor(1.5).double()))
+    torch.library.opcheck(ops.fisheye_angles.overload, (torch.rand(2, 3).double(), lens[:4], torch.tensor(1.5).double()))

@@ -63,7 +63,7 @@ def test_layers_are_their_twin(orthographic: bool) -> None:
 def test_opcheck(name: str) -> None:
     for op, make in up.ops.examples.all_examples():
         if op is getattr(ops, name):
-            torch.library.opcheck(op, make(torch.float64))
+            torch.library.opcheck(op.overload, make(torch.float64))
 
 
 def test_gradients_of_vertices_and_camera() -> None:

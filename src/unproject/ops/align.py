@@ -11,13 +11,14 @@ from torch import Tensor
 from ..reference import align as reference
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 POINT, DIRECTION, GENERALIZED = 0, 1, 2  # kinds of error, as in kernels/align.py
 _GRAIN = 2048
 _OTHER = ["cuda", "mps", "xpu"]
 
 
-@torch.library.custom_op("unproject::match_errors", mutates_args=(), device_types="cpu")
+@operator("unproject::match_errors")
 def match_errors(
     source: Tensor, source_normals: Tensor, match: Tensor, target: Tensor, directions: Tensor, offset: Tensor, pose: Tensor, kind: int
 ) -> Tensor:
@@ -46,7 +47,7 @@ def _(source: Tensor, *others: Any) -> Tensor:
     return source.new_empty(source.shape[0])
 
 
-@torch.library.custom_op("unproject::match_sums", mutates_args=(), device_types="cpu")
+@operator("unproject::match_sums")
 def match_sums(
     source: Tensor,
     source_normals: Tensor,

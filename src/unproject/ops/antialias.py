@@ -9,12 +9,13 @@ from torch import Tensor
 from ..reference.antialias import depth_tolerance
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 from .rasterize import rasterize
 
 _EDGE_GRAIN = 8192  # edges worth a thread
 
 
-@torch.library.custom_op("unproject::antialias", mutates_args=(), device_types="cpu")
+@operator("unproject::antialias")
 def antialias(
     image: Tensor, points: Tensor, faces: Tensor, images: Tensor, edges: Tensor, halfedge_offsets: Tensor, halfedges: Tensor, face: Tensor,
     depth: Tensor, near: float, orthographic: bool, cull: bool,
@@ -35,7 +36,7 @@ def antialias(
     return result
 
 
-@torch.library.custom_op("unproject::antialias_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::antialias_backward")
 def antialias_backward(
     image: Tensor, points: Tensor, faces: Tensor, images: Tensor, edges: Tensor, halfedge_offsets: Tensor, halfedges: Tensor, face: Tensor,
     depth: Tensor, near: float, orthographic: bool, cull: bool, grad: Tensor,

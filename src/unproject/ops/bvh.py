@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
+from .operator import operator
 
 _ITEM_GRAIN = 8192
 _BLOCK_GRAIN = 1024
@@ -18,7 +19,7 @@ _SMALL_TASK = 2048  # items; smaller ranges are not split among threads
 _LARGE_TASK = 1 << 17  # items; keeps a slice below 0.1 s
 
 
-@torch.library.custom_op("unproject::build_face_bvh", mutates_args=(), device_types="cpu")
+@operator("unproject::build_face_bvh")
 def build_face_bvh(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A tree over the faces [F, 3] of each mesh of a batch with offsets [B + 1].
 
@@ -53,7 +54,7 @@ def _fake_tree(coordinates: Tensor, offsets: Tensor, rows: int) -> tuple[Tensor,
     )
 
 
-@torch.library.custom_op("unproject::refit_face_bvh", mutates_args=(), device_types="cpu")
+@operator("unproject::refit_face_bvh")
 def refit_face_bvh(vertices: Tensor, faces: Tensor, children: Tensor, block_items: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes [M, 6, 8] and blocks [K, 9, 8] of the same tree for moved vertices."""
     from ..kernels import bvh as kernels
@@ -69,7 +70,7 @@ def _(vertices: Tensor, faces: Tensor, children: Tensor, block_items: Tensor) ->
     return vertices.new_empty((children.shape[0], 6, 8)), vertices.new_empty((block_items.shape[0], 9, 8))
 
 
-@torch.library.custom_op("unproject::build_point_bvh", mutates_args=(), device_types="cpu")
+@operator("unproject::build_point_bvh")
 def build_point_bvh(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A tree over the points [N, 3] of each cloud of a batch with offsets [B + 1]: as build_face_bvh, with blocks [K, 3, 8]."""
     from ..kernels import bvh as kernels

@@ -11,12 +11,13 @@ from ..reference.closest_point import closest_point_vjp
 from .bvh import batch_index, build_face_bvh, curve_order, example_mesh, rows_or_none
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 _GRAIN = 128  # points worth a thread
 _BACKWARD_GRAIN = 8192
 
 
-@torch.library.custom_op("unproject::closest_face", mutates_args=(), device_types="cpu")
+@operator("unproject::closest_face")
 def closest_face(
     points: Tensor,
     vertices: Tensor,
@@ -51,7 +52,7 @@ def _(points: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.empty_like(points), torch.empty_like(points), points.new_empty(count), points.new_empty(count, dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::closest_face_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::closest_face_backward")
 def closest_face_backward(
     points: Tensor,
     vertices: Tensor,

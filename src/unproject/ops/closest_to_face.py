@@ -12,12 +12,13 @@ from .bvh import batch_index, curve_order, example_mesh
 from .closest_point import closest_face_backward
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 from .point_tree import build_point_tree
 
 _GRAIN = 128  # faces worth a thread
 
 
-@torch.library.custom_op("unproject::closest_to_face", mutates_args=(), device_types="cpu")
+@operator("unproject::closest_to_face")
 def closest_to_face(
     vertices: Tensor,
     faces: Tensor,
@@ -47,7 +48,7 @@ def _(vertices: Tensor, faces: Tensor, *arguments: Any) -> tuple[Tensor, Tensor,
     return faces.new_empty(count), vertices.new_empty((count, 3)), vertices.new_empty(count)
 
 
-@torch.library.custom_op("unproject::distance_to_face", mutates_args=(), device_types="cpu")
+@operator("unproject::distance_to_face")
 def distance_to_face(points: Tensor, vertices: Tensor, faces: Tensor, face: Tensor, weights: Tensor) -> Tensor:
     """Squared distances [N] of points [N, 3] to the points of the faces [N] at the given barycentrics [N, 3], which are the closest ones.
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from .examples import example
+from .operator import operator
 from .remesh import _surface_example, close_arrays, fake_surface, open_arrays
 
 _STEPS = 20_000  # collapses a kernel call: short enough for Ctrl-C
 
 
-@torch.library.custom_op("unproject::decimate", mutates_args=(), device_types="cpu")
+@operator("unproject::decimate")
 def decimate(
     corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor, target: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -11,12 +11,13 @@ from torch import Tensor
 from .dispatch import for_each_slice
 from .examples import example
 from .nearest import arrays_of
+from .operator import operator
 from .point_tree import build_point_tree
 
 _VISITS = 1 << 22  # points that one kernel call may visit; keeps it below 0.1 s
 
 
-@torch.library.custom_op("unproject::farthest_points", mutates_args=(), device_types="cpu")
+@operator("unproject::farthest_points")
 def farthest_points(positions: Tensor, points: Tensor, ids: Tensor, boxes: Tensor, leaf_offsets: Tensor, starts: Tensor, k: int) -> Tensor:
     """Indices int64 [B * K] of k samples of each cloud that has points, from starts [B] on, each farthest from those before."""
     from ..kernels.farthest import farthest_range

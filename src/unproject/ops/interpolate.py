@@ -8,12 +8,13 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
+from .operator import operator
 
 _GRAIN = 4096  # pixels worth a thread
 _SLOTS = 8  # gradient accumulators
 
 
-@torch.library.custom_op("unproject::interpolate", mutates_args=(), device_types="cpu")
+@operator("unproject::interpolate")
 def interpolate(values: Tensor, corners: Tensor, face: Tensor, base: Tensor, weights: Tensor) -> Tensor:
     """Interpolate.
 
@@ -34,7 +35,7 @@ def interpolate(values: Tensor, corners: Tensor, face: Tensor, base: Tensor, wei
     return out
 
 
-@torch.library.custom_op("unproject::interpolate_values_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::interpolate_values_backward")
 def values_backward(rows: int, corners: Tensor, face: Tensor, base: Tensor, weights: Tensor, grad: Tensor) -> Tensor:
     """Gradient [rows, C] of the values."""
     from ..kernels.interpolate import spread_range
@@ -47,7 +48,7 @@ def values_backward(rows: int, corners: Tensor, face: Tensor, base: Tensor, weig
     return torch.from_numpy(total.sum(0) if slots > 1 else total[0]).to(grad.dtype)
 
 
-@torch.library.custom_op("unproject::interpolate_weights_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::interpolate_weights_backward")
 def weights_backward(values: Tensor, corners: Tensor, face: Tensor, base: Tensor, grad: Tensor) -> Tensor:
     """Gradient [P, 3] of the weights."""
     from ..kernels.interpolate import weigh_range

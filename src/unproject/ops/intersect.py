@@ -11,11 +11,12 @@ from torch import Tensor
 from .bvh import build_face_bvh, example_mesh
 from .dispatch import for_each_slice, slice_count
 from .examples import example
+from .operator import operator
 
 _GRAIN = 64  # blocks worth a thread
 
 
-@torch.library.custom_op("unproject::self_intersecting_pairs", mutates_args=(), device_types="cpu")
+@operator("unproject::self_intersecting_pairs")
 def self_intersecting_pairs(
     face_offsets: Tensor, boxes: Tensor, children: Tensor, blocks: Tensor, block_items: Tensor, roots: Tensor, depth: int
 ) -> Tensor:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::isosurface_dense", mutates_args=(), device_types="cpu")
+@operator("unproject::isosurface_dense")
 def isosurface_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     """Crossed edges [V, 2] (flat point indices) and triangles [F, 3] (rows of edges) of a grid [X, Y, Z], contiguous."""
     from ..kernels import marching_cubes as mc
@@ -36,7 +37,7 @@ def _layer_slices(values: Tensor) -> int:
     return min(layers, max(16, layers // 16)) if values.numel() > 20_000 and torch.get_num_threads() > 1 else max(1, layers // 16)
 
 
-@torch.library.custom_op("unproject::crossed_cells_dense", mutates_args=(), device_types="cpu")
+@operator("unproject::crossed_cells_dense")
 def crossed_cells_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     """The cells of a grid [X, Y, Z] that the surface passes through: flat index of the low point [C], table entry [C]."""
     from ..kernels.cube_tables import cube_tables
@@ -54,7 +55,7 @@ def crossed_cells_dense(values: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     return points, entries
 
 
-@torch.library.custom_op("unproject::isosurface_cells", mutates_args=(), device_types="cpu")
+@operator("unproject::isosurface_cells")
 def isosurface_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     """The same for values [P] at the corners `cells` [C, 8] of cells of one lattice."""
     from ..kernels import marching_cubes as mc
@@ -71,7 +72,7 @@ def isosurface_cells(values: Tensor, cells: Tensor, iso: float) -> tuple[Tensor,
     return edges, faces
 
 
-@torch.library.custom_op("unproject::isosurface_blocks", mutates_args=(), device_types="cpu")
+@operator("unproject::isosurface_blocks")
 def isosurface_blocks(values: Tensor, neighbors: Tensor, iso: float) -> tuple[Tensor, Tensor]:
     """The same for blocks: values [B, 8, 8, 8]; `neighbors` [B, 8] the block at offset (c & 1, c >> 1 & 1, c >> 2 & 1), or -1."""
     from ..kernels import marching_cubes as mc

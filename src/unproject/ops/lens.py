@@ -9,9 +9,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::undistort", mutates_args=(), device_types="cpu")
+@operator("unproject::undistort")
 def undistort(points: Tensor, coefficients: Tensor, limit: Tensor) -> Tensor:
     """Ideal points [*batch, N, 2] of distorted ones [..., N, 2], for lenses [..., C] that are one to one up to a radius [...]."""
     from ..kernels.lens import undistort_range
@@ -23,7 +24,7 @@ def undistort(points: Tensor, coefficients: Tensor, limit: Tensor) -> Tensor:
     return result
 
 
-@torch.library.custom_op("unproject::fisheye_angles", mutates_args=(), device_types="cpu")
+@operator("unproject::fisheye_angles")
 def fisheye_angles(distorted: Tensor, coefficients: Tensor, limit: Tensor) -> Tensor:
     """theta [*batch, N] from theta_d [..., N], for lenses [..., 4] that are one to one up to an angle [...]."""
     from ..kernels.lens import fisheye_angles_range

@@ -11,9 +11,10 @@ from torch import Tensor
 from ..reference import lie as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::so3_exp", mutates_args=(), device_types="cpu")
+@operator("unproject::so3_exp")
 def so3_exp(omega: Tensor) -> Tensor:
     """[..., 3] to [..., 3, 3]."""
     from ..kernels.lie import so3_exp_range
@@ -21,14 +22,14 @@ def so3_exp(omega: Tensor) -> Tensor:
     return _run(so3_exp_range, (3,), (3, 3), omega)
 
 
-@torch.library.custom_op("unproject::so3_exp_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::so3_exp_backward")
 def so3_exp_backward(omega: Tensor, gradient: Tensor) -> Tensor:
     from ..kernels.lie import so3_exp_backward_range
 
     return _run(so3_exp_backward_range, (3,), (3,), omega, gradient)
 
 
-@torch.library.custom_op("unproject::so3_log", mutates_args=(), device_types="cpu")
+@operator("unproject::so3_log")
 def so3_log(rotation: Tensor) -> Tensor:
     """[..., 3, 3] to [..., 3]."""
     from ..kernels.lie import so3_log_range
@@ -36,14 +37,14 @@ def so3_log(rotation: Tensor) -> Tensor:
     return _run(so3_log_range, (3, 3), (3,), rotation)
 
 
-@torch.library.custom_op("unproject::so3_log_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::so3_log_backward")
 def so3_log_backward(rotation: Tensor, gradient: Tensor) -> Tensor:
     from ..kernels.lie import so3_log_backward_range
 
     return _run(so3_log_backward_range, (3, 3), (3, 3), rotation, gradient)
 
 
-@torch.library.custom_op("unproject::se3_exp", mutates_args=(), device_types="cpu")
+@operator("unproject::se3_exp")
 def se3_exp(xi: Tensor) -> Tensor:
     """[..., 6] to [..., 4, 4]."""
     from ..kernels.lie import se3_exp_range
@@ -51,14 +52,14 @@ def se3_exp(xi: Tensor) -> Tensor:
     return _run(se3_exp_range, (6,), (4, 4), xi)
 
 
-@torch.library.custom_op("unproject::se3_exp_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::se3_exp_backward")
 def se3_exp_backward(xi: Tensor, gradient: Tensor) -> Tensor:
     from ..kernels.lie import se3_exp_backward_range
 
     return _run(se3_exp_backward_range, (6,), (6,), xi, gradient)
 
 
-@torch.library.custom_op("unproject::se3_log", mutates_args=(), device_types="cpu")
+@operator("unproject::se3_log")
 def se3_log(motion: Tensor) -> Tensor:
     """[..., 4, 4] to [..., 6]."""
     from ..kernels.lie import se3_log_range
@@ -66,7 +67,7 @@ def se3_log(motion: Tensor) -> Tensor:
     return _run(se3_log_range, (4, 4), (6,), motion)
 
 
-@torch.library.custom_op("unproject::se3_log_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::se3_log_backward")
 def se3_log_backward(motion: Tensor, gradient: Tensor) -> Tensor:
     from ..kernels.lie import se3_log_backward_range
 
@@ -83,7 +84,7 @@ def _run(kernel: Callable[..., Any], item: tuple[int, ...], item_out: tuple[int,
     return result.reshape(*batch, *item_out)
 
 
-@torch.library.custom_op("unproject::stumpff", mutates_args=(), device_types="cpu")
+@operator("unproject::stumpff")
 def stumpff(x: Tensor, first: int, count: int) -> Tensor:
     """[...] to [count, ...]: c_first, c_(first + 1), ... of reference/series.py."""
     from ..kernels.lie import stumpff_range
@@ -116,7 +117,7 @@ def _(dtype: torch.dtype) -> tuple[Any, ...]:
 
 
 def _register(op: Any, backward_op: Any, item: tuple[int, ...], item_out: tuple[int, ...]) -> None:
-    twin = getattr(reference, op._name)
+    twin = getattr(reference, op.name.split("::")[1])
     count = len(item)
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

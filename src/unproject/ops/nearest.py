@@ -10,12 +10,13 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 from .point_tree import build_point_tree
 
 _GRAIN = 128  # packets that are worth a thread
 
 
-@torch.library.custom_op("unproject::nearest", mutates_args=(), device_types="cpu")
+@operator("unproject::nearest")
 def nearest(
     query: Tensor,
     target: Tensor,
@@ -44,7 +45,7 @@ def _(query: Tensor, target: Tensor, *tree: Any) -> tuple[Tensor, Tensor]:
     return query.new_empty(query.shape[0]), query.new_empty(query.shape[0], dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::k_nearest", mutates_args=(), device_types="cpu")
+@operator("unproject::k_nearest")
 def k_nearest(
     query: Tensor,
     target: Tensor,

@@ -9,12 +9,13 @@ from torch import Tensor
 from ..reference import odometry as reference
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 _OTHER = ["cuda", "mps", "xpu"]
 _GRAIN = 60  # rows worth a thread
 
 
-@torch.library.custom_op("unproject::rgbd_halve", mutates_args=(), device_types="cpu")
+@operator("unproject::rgbd_halve")
 def halve(depth: Tensor, intensity: Tensor, jump: float) -> tuple[Tensor, Tensor]:
     """The next pyramid level of depth and intensity [H, W], float32: mean of 2 x 2 pixels, of depth only those on the nearest surface."""
     from ..kernels.odometry import halve_range
@@ -35,7 +36,7 @@ def _(depth: Tensor, intensity: Tensor, jump: float) -> tuple[Tensor, Tensor]:
     return _half(depth, intensity)
 
 
-@torch.library.custom_op("unproject::rgbd_describe", mutates_args=(), device_types="cpu")
+@operator("unproject::rgbd_describe")
 def describe_image(depth: Tensor, intensity: Tensor, k: list[float], jump: float) -> tuple[Tensor, Tensor]:
     """Normals [H, W, 3] in camera space (0: none), towards the camera, and intensity gradients [H, W, 2] per pixel."""
     from ..kernels.odometry import describe_range
@@ -55,7 +56,7 @@ def _(depth: Tensor, intensity: Tensor, k: list[float], jump: float) -> tuple[Te
     return _described(depth)
 
 
-@torch.library.custom_op("unproject::rgbd_align", mutates_args=(), device_types="cpu")
+@operator("unproject::rgbd_align")
 def align_sums(source: list[Tensor], target: list[Tensor], k: list[float], pose: Tensor, scales: list[float]) -> Tensor:
     """Normal equations of one step of `target_from_source`, summed over the source's pixels.
 

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 _EDGES = 1 << 20  # edges joined in one uninterruptible call
 
 
-@torch.library.custom_op("unproject::orient_patches", mutates_args=(), device_types="cpu")
+@operator("unproject::orient_patches")
 def orient_patches(normals: Tensor, first: Tensor, second: Tensor, order: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """Grow patches of at most `limit` points along edges (first, second: int64 [E]) taken in the given order, best first.
 
@@ -35,7 +36,7 @@ def _(normals: Tensor, first: Tensor, second: Tensor, order: Tensor, limit: int)
     return first.new_empty(normals.shape[0]), normals.new_empty(normals.shape[0], dtype=torch.int8)
 
 
-@torch.library.custom_op("unproject::dipole_energy", mutates_args=(), device_types="cpu")
+@operator("unproject::dipole_energy")
 def dipole_energy(points: Tensor, moments: Tensor, starts: Tensor, softening: float) -> Tensor:
     """Energy float64 [P, P] between patches of dipoles: points, moments [N, 3], patch a has rows starts[a] to starts[a + 1]; 0 in one."""
     from ..kernels.orientation import dipole_energy_rows

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::neighborhood_pca", mutates_args=(), device_types="cpu")
+@operator("unproject::neighborhood_pca")
 def neighborhood_pca(points: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the points index[offsets[q] : offsets[q + 1]]: mean [Q, 3], the covariance's ascending eigenvalues [Q, 3] and unit axes [Q, 3, 3]
     as rows."""

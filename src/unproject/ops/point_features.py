@@ -8,11 +8,12 @@ from torch import Tensor
 from ..reference import point_features as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 BINS = 11  # of each angle, as in kernels/point_features.py
 
 
-@torch.library.custom_op("unproject::normal_histograms", mutates_args=(), device_types="cpu")
+@operator("unproject::normal_histograms")
 def normal_histograms(points: Tensor, normals: Tensor, query: Tensor, offsets: Tensor, index: Tensor, signed: bool) -> Tensor:
     """Of points query [Q] with neighbours index[offsets[q] : offsets[q + 1]]: shares [Q, 33] of three angles in 11 bins each.
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..reference import point_pairs as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 ANGLES = 15  # bins of each angle, as in kernels/point_pairs.py
 _OTHER = ["cuda", "mps", "xpu"]
 
 
-@torch.library.custom_op("unproject::model_pairs", mutates_args=(), device_types="cpu")
+@operator("unproject::model_pairs")
 def model_pairs(points: Tensor, normals: Tensor, step: float, lengths: int) -> tuple[Tensor, Tensor]:
     """Key int64 [N, N] of each pair of oriented points, below lengths * ANGLES^3, and its turn [N, N] about the first one's normal.
 
@@ -39,7 +40,7 @@ def _(points: Tensor, normals: Tensor, step: float, lengths: int) -> tuple[Tenso
     return points.new_empty(size, dtype=torch.int64), points.new_empty(size)
 
 
-@torch.library.custom_op("unproject::pair_votes", mutates_args=(), device_types="cpu")
+@operator("unproject::pair_votes")
 def pair_votes(
     points: Tensor,
     normals: Tensor,

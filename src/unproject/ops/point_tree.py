@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
+from .operator import operator
 
 LEAF = 16  # points a leaf, as in kernels/point_tree.py
 _GRAIN = 512  # leaves that are worth a thread to build
@@ -16,7 +17,7 @@ _LOAD_GRAIN = 1 << 13  # leaves that are worth a thread to load
 _LARGEST_TASK = 1 << 15  # leaves; keeps a slice below 0.1 s
 
 
-@torch.library.custom_op("unproject::build_point_tree", mutates_args=(), device_types="cpu")
+@operator("unproject::build_point_tree")
 def build_point_tree(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Trees over clouds of points [N, 3] with offsets [B + 1], all of which have room for `leaf_capacity` leaves.
 

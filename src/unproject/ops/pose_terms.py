@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::pose_terms", mutates_args=(), device_types="cpu")
+@operator("unproject::pose_terms")
 def pose_terms(
     points: Tensor, rim: Tensor, areas: Tensor, views: Tensor, poses: Tensor, maps: Tensor, outline: Tensor, lens: Tensor,
     sigmas: Tensor, weights: Tensor, mask_area: float, near_gap: float, derive: bool,

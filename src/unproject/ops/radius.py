@@ -10,11 +10,12 @@ from torch import Tensor
 from .dispatch import parallel_for
 from .examples import example
 from .nearest import arrays_of, example_trees, save_pairs
+from .operator import operator
 
 _GRAIN = 32  # packets that are worth a thread
 
 
-@torch.library.custom_op("unproject::radius_count", mutates_args=(), device_types="cpu")
+@operator("unproject::radius_count")
 def radius_count(
     query: Tensor,
     query_points: Tensor,
@@ -42,7 +43,7 @@ def _(query: Tensor, *_: Any) -> Tensor:
     return query.new_empty(query.shape[0], dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::radius_fill", mutates_args=(), device_types="cpu")
+@operator("unproject::radius_fill")
 def radius_fill(
     query: Tensor,
     target: Tensor,
@@ -99,7 +100,7 @@ def _pair_gradients(query: Tensor, target: Tensor, owner: Tensor, index: Tensor,
 radius_fill.register_autograd(_backward, setup_context=_save)
 
 
-@torch.library.custom_op("unproject::ball_query", mutates_args=(), device_types="cpu")
+@operator("unproject::ball_query")
 def ball_query(
     query: Tensor,
     target: Tensor,

@@ -10,12 +10,13 @@ from ..reference.rasterize import interpolate_corners
 from .bands import far_nearness, plan_bands
 from .dispatch import for_each_slice, slice_count
 from .examples import example
+from .operator import operator
 
 _SLOTS = 8  # gradient accumulators of one image
 NOISE = {torch.float32: 1e-7, torch.float64: 1e-14}
 
 
-@torch.library.custom_op("unproject::rasterize", mutates_args=(), device_types="cpu")
+@operator("unproject::rasterize")
 def rasterize(
     points: Tensor, faces: Tensor, images: Tensor, height: int, width: int, near: float, far: float, orthographic: bool, cull: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,7 +33,7 @@ def rasterize(
     return _draw(points, faces, images, (height, width), (near, far), orthographic, cull, *empty, keep=False)[:3]
 
 
-@torch.library.custom_op("unproject::rasterize_behind", mutates_args=(), device_types="cpu")
+@operator("unproject::rasterize_behind")
 def rasterize_behind(
     points: Tensor,
     faces: Tensor,
@@ -80,7 +81,7 @@ def _draw(
     return barycentrics, depth, face, nearness
 
 
-@torch.library.custom_op("unproject::rasterize_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::rasterize_backward")
 def rasterize_backward(
     points: Tensor, faces: Tensor, images: Tensor, face: Tensor, orthographic: bool, grad_barycentrics: Tensor, grad_depth: Tensor
 ) -> Tensor:

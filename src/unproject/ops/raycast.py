@@ -11,12 +11,13 @@ from ..reference.raycast import intersect_plane, ray_vjp
 from .bvh import batch_index, build_face_bvh, example_mesh, rows_or_none
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 _GRAIN = 256  # rays worth a thread
 _BACKWARD_GRAIN = 8192
 
 
-@torch.library.custom_op("unproject::first_hit", mutates_args=(), device_types="cpu")
+@operator("unproject::first_hit")
 def first_hit(
     origins: Tensor,
     directions: Tensor,
@@ -53,7 +54,7 @@ def _(origins: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(origins), origins.new_empty(count), origins.new_empty(count, dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::first_hit_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::first_hit_backward")
 def first_hit_backward(
     directions: Tensor,
     vertices: Tensor,
@@ -112,7 +113,7 @@ def _backward(ctx: Any, weights_pull: Tensor | None, distance_pull: Tensor | Non
 first_hit.register_autograd(_backward, setup_context=_setup)
 
 
-@torch.library.custom_op("unproject::any_hit", mutates_args=(), device_types="cpu")
+@operator("unproject::any_hit")
 def any_hit(
     origins: Tensor,
     directions: Tensor,

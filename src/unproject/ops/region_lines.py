@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::region_lines", mutates_args=(), device_types="cpu")
+@operator("unproject::region_lines")
 def region_lines(
     image: Tensor, odds: Tensor, centers: Tensor, normals: Tensor, reach: Tensor, stride: int, length: int, offsets: int, trust: float
 ) -> Tensor:

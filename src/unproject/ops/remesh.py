@@ -14,12 +14,13 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 _CHUNK = 100_000  # half-edges a kernel call: short enough for Ctrl-C
 _SWEEPS = 60  # of splitting in one round, at most: what is left to split waits for the next round
 
 
-@torch.library.custom_op("unproject::label_fans", mutates_args=(), device_types="cpu")
+@operator("unproject::label_fans")
 def label_fans(corners: Tensor, twins: Tensor) -> Tensor:
     """[3 F] number of the fan of each corner: corners of a vertex that are joined across twins."""
     from ..kernels.halfedge import label_fans as run
@@ -29,7 +30,7 @@ def label_fans(corners: Tensor, twins: Tensor) -> Tensor:
     return labels
 
 
-@torch.library.custom_op("unproject::refine_edges", mutates_args=(), device_types="cpu")
+@operator("unproject::refine_edges")
 def refine_edges(
     corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -47,7 +48,7 @@ def refine_edges(
     return (*edges, *vertices)
 
 
-@torch.library.custom_op("unproject::coarsen_edges", mutates_args=(), device_types="cpu")
+@operator("unproject::coarsen_edges")
 def coarsen_edges(
     corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -65,7 +66,7 @@ def coarsen_edges(
     return (*edges, *vertices, torch.from_numpy(wanted), torch.from_numpy(normals))
 
 
-@torch.library.custom_op("unproject::move_upright", mutates_args=(), device_types="cpu")
+@operator("unproject::move_upright")
 def move_upright(corners: Tensor, twins: Tensor, kinds: Tensor, positions: Tensor, wanted: Tensor) -> Tensor:
     """Positions moved to where they are wanted, as far as no face turns over. FIXED vertices stay."""
     from ..kernels import remesh

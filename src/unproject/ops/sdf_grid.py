@@ -8,9 +8,10 @@ from torch import Tensor
 from ..reference import sdf_grid as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::coarse_distance", mutates_args=(), device_types="cpu")
+@operator("unproject::coarse_distance")
 def coarse_distance(
     candidate: Tensor, distance: Tensor, matrix: Tensor, vertices: Tensor, faces: Tensor, size: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:

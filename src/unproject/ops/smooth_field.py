@@ -8,12 +8,13 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
+from .operator import operator
 from .sparse_nodes import example_nodes, find_nodes
 
 _SLICE = 16384  # nodes of a slice: sums over slices do not depend on the number of threads
 
 
-@torch.library.custom_op("unproject::field_stencils", mutates_args=(), device_types="cpu")
+@operator("unproject::field_stencils")
 def field_stencils(
     data_nodes: Tensor,
     nodes: Tensor,
@@ -53,7 +54,7 @@ def _(
     return points.new_empty((data_nodes.shape[0], 27)), points.new_empty(data_nodes.shape[0])
 
 
-@torch.library.custom_op("unproject::solve_field", mutates_args=(), device_types="cpu")
+@operator("unproject::solve_field")
 def solve_field(
     start: Tensor,
     right: Tensor,
@@ -141,7 +142,7 @@ def _(
     return torch.empty_like(start), torch.empty(2, dtype=torch.float64)
 
 
-@torch.library.custom_op("unproject::field_bending", mutates_args=(), device_types="cpu")
+@operator("unproject::field_bending")
 def field_bending(values: Tensor, columns: Tensor, present: Tensor) -> Tensor:
     """Frobenius norm [N] of the second differences of values [N] at nodes with all 26 neighbours, 0 at others."""
     from ..kernels.smooth_field import hessian_rows

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..reference import smoothness as reference
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 
 def smallest_sine(dtype: torch.dtype) -> float:
@@ -22,7 +23,7 @@ def smallest_sine(dtype: torch.dtype) -> float:
     return 1e-6 if dtype == torch.float32 else 1e-12
 
 
-@torch.library.custom_op("unproject::edge_length_loss", mutates_args=(), device_types="cpu")
+@operator("unproject::edge_length_loss")
 def edge_length_loss(
     vertices: Tensor,
     edges: Tensor,
@@ -47,7 +48,7 @@ def edge_length_loss(
     return vertices.new_tensor(loss), gradient
 
 
-@torch.library.custom_op("unproject::cotangent_weights", mutates_args=(), device_types="cpu")
+@operator("unproject::cotangent_weights")
 def cotangent_weights(vertices: Tensor, faces: Tensor, halfedge_offsets: Tensor, halfedges: Tensor, sine: float) -> Tensor:
     from ..kernels.smoothness import cotangent_weights_range
 
@@ -57,7 +58,7 @@ def cotangent_weights(vertices: Tensor, faces: Tensor, halfedge_offsets: Tensor,
     return weights
 
 
-@torch.library.custom_op("unproject::cotangent_scales", mutates_args=(), device_types="cpu")
+@operator("unproject::cotangent_scales")
 def cotangent_scales(neighbor_offsets: Tensor, neighbor_edges: Tensor, edge_weights: Tensor) -> Tensor:
     from ..kernels.smoothness import cotangent_scales_range
 
@@ -67,7 +68,7 @@ def cotangent_scales(neighbor_offsets: Tensor, neighbor_edges: Tensor, edge_weig
     return scales
 
 
-@torch.library.custom_op("unproject::vertex_areas", mutates_args=(), device_types="cpu")
+@operator("unproject::vertex_areas")
 def vertex_areas(vertices: Tensor, faces: Tensor, corner_offsets: Tensor, corners: Tensor) -> Tensor:
     from ..kernels.smoothness import vertex_areas_range
 
@@ -77,7 +78,7 @@ def vertex_areas(vertices: Tensor, faces: Tensor, corner_offsets: Tensor, corner
     return areas
 
 
-@torch.library.custom_op("unproject::laplacian_loss", mutates_args=(), device_types="cpu")
+@operator("unproject::laplacian_loss")
 def laplacian_loss(
     vertices: Tensor,
     neighbor_offsets: Tensor,
@@ -101,7 +102,7 @@ def laplacian_loss(
     return vertices.new_tensor(loss), gradient
 
 
-@torch.library.custom_op("unproject::normal_consistency_loss", mutates_args=(), device_types="cpu")
+@operator("unproject::normal_consistency_loss")
 def normal_consistency_loss(
     vertices: Tensor,
     faces: Tensor,

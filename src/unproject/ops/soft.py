@@ -7,12 +7,13 @@ from torch import Tensor
 
 from .bands import far_nearness, plan_bands
 from .examples import example
+from .operator import operator
 
 LANES = 8
 SMALLEST = {torch.float32: 1e-8, torch.float64: 1e-20}  # transmittance that no longer counts
 
 
-@torch.library.custom_op("unproject::soft_silhouette", mutates_args=(), device_types="cpu")
+@operator("unproject::soft_silhouette")
 def soft_silhouette(
     points: Tensor, faces: Tensor, images: Tensor, height: int, width: int, near: float, far: float, orthographic: bool, cull: bool,
     sigma: float, radius: float,
@@ -33,7 +34,7 @@ def soft_silhouette(
     return transmittance
 
 
-@torch.library.custom_op("unproject::soft_silhouette_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::soft_silhouette_backward")
 def soft_silhouette_backward(
     points: Tensor, faces: Tensor, images: Tensor, near: float, far: float, orthographic: bool, cull: bool, sigma: float, radius: float,
     transmittance: Tensor, grad: Tensor,

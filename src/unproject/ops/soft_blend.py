@@ -7,13 +7,14 @@ from torch import Tensor
 
 from .bands import far_nearness, plan_bands
 from .examples import example
+from .operator import operator
 from .soft import LANES, SMALLEST
 
 NOTHING = -1e30  # logarithm of a weight of 0
 _HIDES = {torch.float32: 35.0, torch.float64: 80.0}  # exponents that lie this far below do not count
 
 
-@torch.library.custom_op("unproject::soft_blend", mutates_args=(), device_types="cpu")
+@operator("unproject::soft_blend")
 def soft_blend(
     points: Tensor, faces: Tensor, images: Tensor, attributes: Tensor, attribute_bases: Tensor, exponents: Tensor, height: int, width: int,
     near: float, far: float, orthographic: bool, cull: bool, sigma: float, radius: float,
@@ -43,7 +44,7 @@ def soft_blend(
     return blended, depth, transmittance, weight
 
 
-@torch.library.custom_op("unproject::soft_blend_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::soft_blend_backward")
 def soft_blend_backward(
     points: Tensor, faces: Tensor, images: Tensor, attributes: Tensor, attribute_bases: Tensor, exponents: Tensor, near: float, far: float,
     orthographic: bool, cull: bool, sigma: float, radius: float, transmittance: Tensor, weight: Tensor, flow: Tensor,

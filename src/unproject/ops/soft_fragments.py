@@ -8,13 +8,14 @@ from torch import Tensor
 
 from .bands import far_nearness, plan_bands
 from .examples import example
+from .operator import operator
 from .soft import LANES
 from .soft_blend import soft_blend
 
 _BEYOND = 1e30
 
 
-@torch.library.custom_op("unproject::soft_fragments", mutates_args=(), device_types="cpu")
+@operator("unproject::soft_fragments")
 def soft_fragments(
     points: Tensor, faces: Tensor, images: Tensor, exponents: Tensor, weight: Tensor, near: float, far: float, orthographic: bool,
     cull: bool, sigma: float, radius: float, least: float,

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 
-@torch.library.custom_op("unproject::sparse_nodes", mutates_args=(), device_types="cpu")
+@operator("unproject::sparse_nodes")
 def sparse_nodes(cells: Tensor, size: Sequence[int], dilations: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The corners of cells int32 [C, 3] and their neighbours up to `dilations` rings away, in a lattice of size [X, Y, Z].
 
@@ -49,7 +50,7 @@ def _(cells: Tensor, size: Sequence[int], dilations: int) -> tuple[Tensor, Tenso
     return words, cells.new_empty(shape), cells.new_empty((count, 3)), cells.new_empty((count, 9)), cells.new_empty(count)
 
 
-@torch.library.custom_op("unproject::find_nodes", mutates_args=(), device_types="cpu")
+@operator("unproject::find_nodes")
 def find_nodes(coordinates: Tensor, words: Tensor, rank: Tensor, size_z: int) -> Tensor:
     """Index int64 [P] of the nodes at coordinates int32 [P, 3]; -1 where there is none."""
     from ..kernels.sparse_nodes import find_rows
@@ -65,7 +66,7 @@ def _(coordinates: Tensor, words: Tensor, rank: Tensor, size_z: int) -> Tensor:
     return coordinates.new_empty(coordinates.shape[0], dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::interpolate_nodes", mutates_args=(), device_types="cpu")
+@operator("unproject::interpolate_nodes")
 def interpolate_nodes(points: Tensor, values: Tensor, words: Tensor, rank: Tensor, size_z: int) -> tuple[Tensor, Tensor]:
     """Trilinear value [P] and gradient [P, 3] at points [P, 3] in node units of a function given by values [N] at the nodes.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 from .soft import SMALLEST
 
 NOTHING = -1e30  # logarithm of a weight of 0
@@ -15,7 +16,7 @@ _SHIFT, _SLOTS = 4, 8
 _HIDES = {torch.float32: 20.0, torch.float64: 45.0}  # exponents that lie this far below do not count
 
 
-@torch.library.custom_op("unproject::splat", mutates_args=(), device_types="cpu")
+@operator("unproject::splat")
 def splat(
     discs: Tensor, attributes: Tensor, exponents: Tensor, images: int, height: int, width: int, near: float, far: float, soft: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -41,7 +42,7 @@ def splat(
     return blended, depth, transmittance, weight
 
 
-@torch.library.custom_op("unproject::splat_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::splat_backward")
 def splat_backward(
     discs: Tensor, attributes: Tensor, exponents: Tensor, images: int, near: float, far: float, soft: float, flow: Tensor, of_values: Tensor
 ) -> tuple[Tensor, Tensor]:

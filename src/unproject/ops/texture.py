@@ -9,12 +9,13 @@ from torch import Tensor
 from ..reference import texture as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 WRAPS = {"repeat": 0, "clamp": 1, "mirror": 2}
 _GRAIN = 2048  # pixels worth a thread
 
 
-@torch.library.custom_op("unproject::texture", mutates_args=(), device_types="cpu")
+@operator("unproject::texture")
 def texture(texels: Tensor, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u: int, wrap_v: int, nearest: bool) -> Tensor:
     """Look up.
 
@@ -37,7 +38,7 @@ def texture(texels: Tensor, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u: i
     return out
 
 
-@torch.library.custom_op("unproject::texture_texels_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::texture_texels_backward")
 def texels_backward(rows: int, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u: int, wrap_v: int, nearest: bool, grad: Tensor) -> Tensor:
     """Gradient [rows, C] of the texels."""
     from ..kernels.texture import texels_range
@@ -49,7 +50,7 @@ def texels_backward(rows: int, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u
     return out
 
 
-@torch.library.custom_op("unproject::texture_uvs_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::texture_uvs_backward")
 def uvs_backward(
     texels: Tensor, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u: int, wrap_v: int, nearest: bool, grad: Tensor
 ) -> Tensor:

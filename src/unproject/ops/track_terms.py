@@ -7,11 +7,12 @@ from torch import Tensor
 
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 SIZE = 43
 
 
-@torch.library.custom_op("unproject::outline_equations", mutates_args=(), device_types="cpu")
+@operator("unproject::outline_equations")
 def outline_equations(
     image: Tensor, odds: Tensor, points: Tensor, normals: Tensor, reach: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
     stride: int, length: int, offsets: int, trust: float, alike: float,
@@ -40,7 +41,7 @@ def _(
     return points.new_empty(SIZE, dtype=torch.float64)
 
 
-@torch.library.custom_op("unproject::texture_equations", mutates_args=(), device_types="cpu")
+@operator("unproject::texture_equations")
 def texture_equations(
     level: Tensor, corner: Tensor, scale: float, points: Tensor, values: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
     noise: float, alike: float,

@@ -8,11 +8,12 @@ from torch import Tensor
 from ..reference import trilinear as reference
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 _OTHER = ["cuda", "mps", "xpu"]
 
 
-@torch.library.custom_op("unproject::trilinear_locate", mutates_args=(), device_types="cpu")
+@operator("unproject::trilinear_locate")
 def locate_dense(points: Tensor, size_x: int, size_y: int, size_z: int) -> tuple[Tensor, Tensor]:
     """Corner indices int32 [N, 8] and fractions [N, 3] of grid coordinates [N, 3]; points outside move to the border."""
     from ..kernels.trilinear import locate_dense_range
@@ -22,7 +23,7 @@ def locate_dense(points: Tensor, size_x: int, size_y: int, size_z: int) -> tuple
     return index, fraction
 
 
-@torch.library.custom_op("unproject::trilinear_locate_blocks", mutates_args=(), device_types="cpu")
+@operator("unproject::trilinear_locate_blocks")
 def locate_blocks(points: Tensor, keys: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
     """The same in blocks of 8^3 with their hash table; -1 for a corner without a block."""
     from ..kernels.trilinear import locate_blocks_range
@@ -48,7 +49,7 @@ def _(points: Tensor, keys: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
     return _located(points)
 
 
-@torch.library.custom_op("unproject::trilinear_gather", mutates_args=(), device_types="cpu")
+@operator("unproject::trilinear_gather")
 def gather(values: Tensor, index: Tensor, fraction: Tensor) -> Tensor:
     """Interpolate rows of values [P, D] at corners `index` [N, 8] by `fraction` [N, 3]: [N, D]; 0 where an index is -1."""
     from ..kernels.trilinear import gather_range
@@ -63,7 +64,7 @@ def _(values: Tensor, index: Tensor, fraction: Tensor) -> Tensor:
     return values.new_empty((index.shape[0], values.shape[1]))
 
 
-@torch.library.custom_op("unproject::trilinear_gather_backward", mutates_args=(), device_types="cpu")
+@operator("unproject::trilinear_gather_backward")
 def gather_backward(grad: Tensor, values: Tensor, index: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of `gather` with respect to values and fraction."""
     from ..kernels.trilinear import fraction_gradient_range, scatter_range
@@ -110,7 +111,7 @@ gather.register_kernel(_OTHER)(reference.gather)
 gather_backward.register_kernel(_OTHER)(reference.gather_backward)
 
 
-@torch.library.custom_op("unproject::block_hash", mutates_args=(), device_types="cpu")
+@operator("unproject::block_hash")
 def block_hash(coordinates: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
     """Keys int64 and block numbers int32 of a hash table with a power of two of slots; a block that is there twice is an error."""
     from ..kernels.block_hash import insert_blocks
@@ -127,7 +128,7 @@ def _(coordinates: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
     return coordinates.new_empty(capacity, dtype=torch.int64), coordinates.new_empty(capacity, dtype=torch.int32)
 
 
-@torch.library.custom_op("unproject::block_find", mutates_args=(), device_types="cpu")
+@operator("unproject::block_find")
 def block_find(coordinates: Tensor, keys: Tensor, slots: Tensor) -> Tensor:
     """The number of the block at each position [N, 3], or -1."""
     from ..kernels.block_hash import find_blocks_range

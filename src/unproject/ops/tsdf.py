@@ -9,11 +9,12 @@ from torch import Tensor
 from ..reference import tsdf as reference
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
+from .operator import operator
 
 _OTHER = ["cuda", "mps", "xpu"]
 
 
-@torch.library.custom_op("unproject::tsdf_weigh", mutates_args=(), device_types="cpu")
+@operator("unproject::tsdf_weigh")
 def weigh_depth(
     depth: Tensor, rgb: Tensor, k: list[float], max_depth: float, grazing_cosine: float, full_weight_depth: float, relative_jump: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +48,7 @@ def _(depth: Tensor, rgb: Tensor, k: list[float], max_depth: float, grazing_cosi
     return _weighed(depth)
 
 
-@torch.library.custom_op("unproject::tsdf_touch", mutates_args=(), device_types="cpu")
+@operator("unproject::tsdf_touch")
 def touched_keys(
     depth: Tensor, packed: Tensor, k: list[float], grid_from_camera: Tensor, truncation: float, voxel: float, stride: int
 ) -> Tensor:
@@ -79,7 +80,7 @@ def _(depth: Tensor, packed: Tensor, k: list[float], grid_from_camera: Tensor, t
     return depth.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
-@torch.library.custom_op("unproject::tsdf_insert", mutates_args=("keys", "slots", "coordinates"), device_types="cpu")
+@operator("unproject::tsdf_insert", mutates_args=("keys", "slots", "coordinates"))
 def insert_keys(found: Tensor, block_count: int, keys: Tensor, slots: Tensor, coordinates: Tensor) -> Tensor:
     """Add blocks to a hash table until it or `coordinates` is full. Returns [2]: the new block count, how many keys are done."""
     from ..kernels import tsdf
@@ -94,7 +95,7 @@ def _(found: Tensor, block_count: int, keys: Tensor, slots: Tensor, coordinates:
     return found.new_empty(2)
 
 
-@torch.library.custom_op("unproject::tsdf_visible", mutates_args=(), device_types="cpu")
+@operator("unproject::tsdf_visible")
 def visible_blocks(
     coordinates: Tensor, camera_from_grid: Tensor, k: list[float], shape: list[int], truncation: float, largest: Tensor
 ) -> Tensor:
@@ -112,7 +113,7 @@ def _(coordinates: Tensor, camera_from_grid: Tensor, k: list[float], shape: list
     return coordinates.new_empty(torch.library.get_ctx().new_dynamic_size())
 
 
-@torch.library.custom_op("unproject::tsdf_integrate", mutates_args=("tsdf", "weight", "color"), device_types="cpu")
+@operator("unproject::tsdf_integrate", mutates_args=("tsdf", "weight", "color"))
 def integrate_depth(
     rows: Tensor,
     coordinates: Tensor,

@@ -11,12 +11,13 @@ from torch import Tensor
 from .bvh import batch_index, build_face_bvh, build_point_bvh, curve_order, example_mesh
 from .dispatch import parallel_for
 from .examples import example
+from .operator import operator
 
 _GRAIN = 128  # points worth a thread
 _BLOCK_GRAIN = 256
 
 
-@torch.library.custom_op("unproject::face_winding_field", mutates_args=(), device_types="cpu")
+@operator("unproject::face_winding_field")
 def face_winding_field(children: Tensor, blocks: Tensor) -> Tensor:
     """Far fields [M, 23, 8] of the nodes of a tree of build_face_bvh; the rows are explained in kernels/winding.py."""
     from ..kernels import winding as kernels
@@ -31,7 +32,7 @@ def _(children: Tensor, blocks: Tensor) -> Tensor:
     return blocks.new_empty((children.shape[0], 23, 8))
 
 
-@torch.library.custom_op("unproject::point_winding_field", mutates_args=(), device_types="cpu")
+@operator("unproject::point_winding_field")
 def point_winding_field(children: Tensor, blocks: Tensor, block_items: Tensor, vector_areas: Tensor) -> Tensor:
     """Far fields [M, 23, 8] of the nodes of a tree of build_point_bvh, for points with vector areas (area times normal) [N, 3]."""
     from ..kernels import winding as kernels
@@ -54,7 +55,7 @@ def _field(kernels: Any, children: Tensor, block_moments: np.ndarray, like: Tens
     return field
 
 
-@torch.library.custom_op("unproject::face_winding", mutates_args=(), device_types="cpu")
+@operator("unproject::face_winding")
 def face_winding(
     points: Tensor, query_offsets: Tensor, roots: Tensor, field: Tensor, children: Tensor, blocks: Tensor, depth: int, accuracy: float
 ) -> Tensor:
@@ -73,7 +74,7 @@ def _(points: Tensor, *arguments: Any) -> Tensor:
     return points.new_empty(points.shape[0])
 
 
-@torch.library.custom_op("unproject::point_winding", mutates_args=(), device_types="cpu")
+@operator("unproject::point_winding")
 def point_winding(
     points: Tensor,
     query_offsets: Tensor,
