@@ -1,4 +1,4 @@
-"""Bounding volume hierarchy: a binary tree by binned surface-area heuristic, collapsed to eight children a node.
+"""Bounding volume hierarchy: a binary tree by binned surface-area heuristic, collapsed to eight children a node at least cost.
 
 A record is eight numbers: least x, y, z, unused, minus greatest x, y, z, unused; the union of boxes is then one lane-wise minimum.
 The subtree over records [begin, end) that starts at node `base` uses nodes base ... base + 2 (end - begin) - 2 at most, its left child
@@ -8,6 +8,8 @@ Wide tree: `boxes` has six rows of eight a node (least x, y, z, greatest x, y, z
 nothing reaches it), `children` the child's node, or -2 - block for a leaf, -1 for none. Leaves are blocks of up to eight items:
 `block_items` their indices (-1 for none), `blocks` their coordinates, one row of eight each; infinite for none. Children lie behind
 parents.
+
+Source of the collapse: Ylitie, Karras, Laine, Efficient incoherent ray traversal on GPUs through compressed wide BVHs, 2017.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .simd import load, minimum, splat, store
+from .simd import least, load, minimum, splat, splat_like, store
 
 LEAF = 8
 _BINS = 16
@@ -78,24 +80,8 @@ def _measure(records, begin, end, node_boxes, base, low, high):
 
 
 @kernel
-def workspace(records):
-    """Low, high and scale of the centres by axis; boxes and counts of bins; costs of right sides; a box."""
-    dtype = records.dtype
-    return (
-        np.empty(3, dtype),
-        np.empty(3, dtype),
-        np.empty(3, dtype),
-        np.empty(24 * _BINS, dtype),
-        np.empty(3 * _BINS, np.int32),
-        np.empty(_BINS, dtype),
-        np.empty(8, dtype),
-    )
-
-
-@kernel
-def _best_split(records, begin, end, bins, space):
+def _best_split(records, begin, end, bins, low, high, scale, bin_boxes, bin_counts):
     """Axis and first bin of the right side of the cheapest split by surface times blocks; axis -1 where none is found."""
-    low, high, scale, bin_boxes, bin_counts, right_costs, side = space
     infinity = records.dtype.type(np.inf)
     for axis in range(3):
         scale[axis] = bins / (high[axis] - low[axis]) if high[axis] > low[axis] else 0
@@ -109,25 +95,23 @@ def _best_split(records, begin, end, bins, space):
             bin_counts[k] += 1
             store(bin_boxes, 8 * k, minimum(load(bin_boxes, 8 * k), box))
     best_axis, best_bin, best_cost = -1, 0, infinity
+    costs, side = np.empty(_BINS, records.dtype), np.empty(8, records.dtype)
     for axis in range(3):
         if scale[axis] == 0:
             continue
-        box, count = splat(infinity), 0
-        for k in range(bins - 1, 0, -1):
-            box = minimum(box, load(bin_boxes, 8 * (axis * bins + k)))
-            count += bin_counts[axis * bins + k]
-            store(side, 0, box)
-            right_costs[k] = _half_surface(side, 0) * ((count + LEAF - 1) // LEAF) if count > 0 else infinity
-        box, count = splat(infinity), 0
+        for sweep in range(2):  # right sides, then left sides, of a split before bin k
+            box, count = splat(infinity), 0
+            for step in range(1, bins):
+                k = bins - step if sweep == 0 else step
+                added = axis * bins + (k if sweep == 0 else k - 1)
+                box = minimum(box, load(bin_boxes, 8 * added))
+                count += bin_counts[added]
+                store(side, 0, box)
+                cost = _half_surface(side, 0) * ((count + LEAF - 1) // LEAF) if count > 0 else infinity
+                costs[k] = cost if sweep == 0 else costs[k] + cost
         for k in range(1, bins):
-            box = minimum(box, load(bin_boxes, 8 * (axis * bins + k - 1)))
-            count += bin_counts[axis * bins + k - 1]
-            if count == 0:
-                continue
-            store(side, 0, box)
-            cost = records.dtype.type(_half_surface(side, 0) * ((count + LEAF - 1) // LEAF) + right_costs[k])
-            if cost < best_cost:
-                best_axis, best_bin, best_cost = axis, k, cost
+            if costs[k] < best_cost:
+                best_axis, best_bin, best_cost = axis, k, costs[k]
     return best_axis, best_bin
 
 
@@ -147,97 +131,129 @@ def _partition(records, items, begin, end, axis, low, scale, bins, first_right):
 
 
 @kernel
-def split_node(records, items, begin, end, base, depth, node_boxes, node_right, node_range, space):
-    """Write node `base` over records [begin, end) and sort these by child. Returns where the right child begins, -1 for a leaf."""
-    low, high, scale = space[0], space[1], space[2]
-    _measure(records, begin, end, node_boxes, base, low, high)
-    node_range[base, 0] = begin
-    node_range[base, 1] = end
-    node_right[base] = -1
-    count = end - begin
-    if count <= LEAF:
-        return np.int64(-1)
-    middle = np.int64(begin)
-    if depth < _DEEPEST:
-        bins = min(_BINS, 4 + count // 16)
-        axis, first_right = _best_split(records, begin, end, bins, space)
-        if axis >= 0:
-            middle = np.int64(_partition(records, items, begin, end, axis, low[axis], scale[axis], bins, first_right))
-    if middle <= begin or middle >= end:
-        middle = np.int64(begin + count // 2)
-    node_right[base] = base + 2 * (middle - begin)
-    return middle
+def build_subtrees(first, last, tasks, smallest, rest, records, items, node_boxes, node_right, node_range):
+    """Subtrees of the tasks [first, last), rows of begin, end, base, depth; sorts records and items by leaf.
 
-
-@kernel
-def build_subtrees(first, last, tasks, records, items, node_boxes, node_right, node_range):
-    """Whole subtrees of the tasks [first, last): rows of begin, end, base, depth."""
-    space = workspace(records)
+    Ranges of at most `smallest` items, unless these are a leaf, are written to `rest` as tasks for later. Returns how many.
+    """
+    dtype = records.dtype
+    low, high, scale = np.empty(3, dtype), np.empty(3, dtype), np.empty(3, dtype)
+    bin_boxes, bin_counts = np.empty(24 * _BINS, dtype), np.empty(3 * _BINS, np.int32)
     stack = np.empty((2 * 64 + 2 * _DEEPEST, 4), np.int64)
+    left_out = 0
     for task in range(first, last):
-        stack[0] = tasks[task]
+        for column in range(4):
+            stack[0, column] = tasks[task, column]
         top = 1
         while top > 0:
             top -= 1
             begin, end, base, depth = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
-            middle = split_node(records, items, begin, end, base, depth, node_boxes, node_right, node_range, space)
-            if middle < 0:
+            count = end - begin
+            if LEAF < count <= smallest:
+                for column in range(4):
+                    rest[left_out, column] = stack[top, column]
+                left_out += 1
                 continue
-            stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3] = middle, end, base + 2 * (middle - begin), depth + 1
+            _measure(records, begin, end, node_boxes, base, low, high)
+            node_range[base, 0] = begin
+            node_range[base, 1] = end
+            node_right[base] = -1
+            if count <= LEAF:
+                continue
+            middle = begin
+            if depth < _DEEPEST:
+                bins = min(_BINS, 4 + count // 16)
+                axis, first_right = _best_split(records, begin, end, bins, low, high, scale, bin_boxes, bin_counts)
+                if axis >= 0:
+                    middle = np.int64(_partition(records, items, begin, end, axis, low[axis], scale[axis], bins, first_right))
+            if middle <= begin or middle >= end:
+                middle = begin + count // 2
+            right = base + 2 * (middle - begin)
+            node_right[base] = right
+            stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3] = middle, end, right, depth + 1
             stack[top + 1, 0], stack[top + 1, 1], stack[top + 1, 2], stack[top + 1, 3] = begin, middle, base + 1, depth + 1
             top += 2
+    return left_out
 
 
 @kernel
-def collapse(starts, node_boxes, node_right, node_range, items, boxes, children, block_items, roots, totals):
-    """The wide trees of binary trees that start at the nodes `starts` (-1: empty). Totals: nodes, blocks, greatest depth."""
-    infinity = node_boxes.dtype.type(np.inf)
+def plan_collapse(node_boxes, node_right, costs, shares):
+    """For every node of binary trees, how m slots of a wide node are best shared by its children, m = 1 ... 8.
+
+    The cost of a wide tree is the surface of its nodes; leaves are the same in all.
+
+    Args:
+        node_right: -1 for a leaf, -2 for no node.
+        costs: [8 N] the least cost of a subtree in at most m slots, to be written.
+        shares: int8 [8 N] slots for the left child, to be written; 0 where one slot less does as well. A subtree in one slot is a node of
+            its own, whose eight are shared as said there.
+    """
+    for node in range(len(node_right) - 1, -1, -1):
+        right = np.int64(node_right[node])
+        if right < 0:
+            for m in range(8 if right == -1 else 0):
+                costs[8 * node + m] = 0
+                shares[8 * node + m] = 0
+            continue
+        a, b, start = 8 * node + 8, 8 * right, 8 * node
+        for m in range(1, 8):
+            cost, share = node_boxes.dtype.type(np.inf), (m + 1) // 2  # also where surfaces are infinite
+            for k in range(m):
+                both = costs[a + k] + costs[b + m - 1 - k]
+                if both < cost:
+                    cost, share = both, k + 1
+            costs[start + m] = cost
+            shares[start + m] = share
+        costs[start] = costs[start + 7] + _half_surface(node_boxes, start)
+        shares[start] = shares[start + 7]
+        for m in range(1, 8):
+            if costs[start + m - 1] < costs[start + m]:
+                costs[start + m] = costs[start + m - 1]
+                shares[start + m] = 0
+
+
+@kernel
+def collapse(starts, node_right, node_range, shares, children, block_range, roots, totals):
+    """The wide trees of binary trees that start at the nodes `starts` (-1: empty), as planned. Totals: nodes, blocks, greatest depth.
+
+    Args:
+        children: filled with -1.
+        block_range: the records of each block, to be written.
+    """
     nodes, blocks, deepest = 0, 0, 0
-    kids = np.empty(8, np.int64)
-    stack = np.empty((8 * (64 + _DEEPEST), 3), np.int64)
+    used = np.zeros(len(children), np.int8)
+    stack = np.empty((2 * (64 + _DEEPEST), 4), np.int64)  # binary node, slots it may take, of which wide node, its depth
     for tree in range(len(starts)):
         roots[tree] = -1
         if starts[tree] < 0:
             continue
         roots[tree] = nodes
-        stack[0, 0], stack[0, 1], stack[0, 2] = starts[tree], nodes, 1
-        nodes += 1
+        stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = starts[tree], 1, -1, 0
+        if node_right[starts[tree]] < 0:  # a leaf needs a node above it
+            stack[0, 2], stack[0, 3] = nodes, 1
+            nodes += 1
         top = 1
         while top > 0:
             top -= 1
-            binary, wide, depth = stack[top, 0], stack[top, 1], stack[top, 2]
-            deepest = max(deepest, depth)
-            kids[0] = binary
-            count = 1
-            while count < 8:
-                widest, most = -1, -infinity
-                for k in range(count):
-                    if node_right[kids[k]] >= 0:
-                        surface = _half_surface(node_boxes, 8 * kids[k])
-                        if widest < 0 or surface > most:
-                            widest, most = k, surface
-                if widest < 0:
-                    break
-                kids[count] = node_right[kids[widest]]
-                kids[widest] += 1
-                count += 1
-            for k in range(8):
-                for axis in range(3):
-                    boxes[48 * wide + 8 * axis + k] = node_boxes[8 * kids[k] + axis] if k < count else infinity
-                    boxes[48 * wide + 24 + 8 * axis + k] = -node_boxes[8 * kids[k] + 4 + axis] if k < count else -infinity
-                if k >= count:
-                    children[wide, k] = -1
-                elif node_right[kids[k]] >= 0:
-                    children[wide, k] = nodes
-                    stack[top, 0], stack[top, 1], stack[top, 2] = kids[k], nodes, depth + 1
-                    top += 1
-                    nodes += 1
-                else:
-                    children[wide, k] = -2 - blocks
-                    begin, end = node_range[kids[k], 0], node_range[kids[k], 1]
-                    for j in range(8):
-                        block_items[blocks, j] = items[begin + j] if begin + j < end else -1
+            binary, slots, wide, depth = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
+            while slots > 1 and shares[8 * binary + slots - 1] == 0:
+                slots -= 1
+            share = shares[8 * binary + slots - 1]
+            if slots == 1:
+                is_leaf = node_right[binary] < 0
+                if wide >= 0:
+                    children[wide, used[wide]] = -2 - blocks if is_leaf else nodes
+                    used[wide] += 1
+                if is_leaf:
+                    block_range[blocks, 0], block_range[blocks, 1] = node_range[binary, 0], node_range[binary, 1]
                     blocks += 1
+                    deepest = max(deepest, depth)
+                    continue
+                wide, slots, depth = nodes, 8, depth + 1
+                nodes += 1
+            stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3] = node_right[binary], slots - share, wide, depth
+            stack[top + 1, 0], stack[top + 1, 1], stack[top + 1, 2], stack[top + 1, 3] = binary + 1, share, wide, depth
+            top += 2
     totals[0], totals[1], totals[2] = nodes, blocks, deepest
 
 
@@ -277,22 +293,16 @@ def fill_point_blocks(begin, end, points, block_items, blocks, block_boxes):
 @kernel
 def refit_nodes(children, block_boxes, boxes):
     """Boxes of all nodes from the boxes of the blocks, children before parents."""
+    infinity = boxes.dtype.type(np.inf)
     for node in range(len(children) - 1, -1, -1):
         for k in range(8):
-            child = children[node, k]
-            if child < -1:
-                for axis in range(3):
-                    boxes[48 * node + 8 * axis + k] = block_boxes[-2 - child, axis]
-                    boxes[48 * node + 24 + 8 * axis + k] = block_boxes[-2 - child, 3 + axis]
-            elif child >= 0:
-                for axis in range(3):
-                    low, high = boxes[48 * child + 8 * axis], boxes[48 * child + 24 + 8 * axis]
-                    for j in range(1, 8):
-                        low = min(low, boxes[48 * child + 8 * axis + j])
-                        high = max(high, boxes[48 * child + 24 + 8 * axis + j])
-                    boxes[48 * node + 8 * axis + k] = low
-                    boxes[48 * node + 24 + 8 * axis + k] = high
-            else:
-                for axis in range(3):
-                    boxes[48 * node + 8 * axis + k] = np.inf
-                    boxes[48 * node + 24 + 8 * axis + k] = -np.inf
+            child = np.int64(children[node, k])
+            for axis in range(3):
+                low, high = infinity, -infinity
+                if child < -1:
+                    low, high = block_boxes[-2 - child, axis], block_boxes[-2 - child, 3 + axis]
+                elif child >= 0:
+                    lows, highs = load(boxes, 48 * child + 8 * axis), load(boxes, 48 * child + 24 + 8 * axis)
+                    low, high = least(lows), -least(splat_like(0, highs) - highs)
+                boxes[48 * node + 8 * axis + k] = low
+                boxes[48 * node + 24 + 8 * axis + k] = high

@@ -17,6 +17,7 @@ _ITEM_GRAIN = 8192
 _BLOCK_GRAIN = 1024
 _SMALL_TASK = 2048  # items; smaller ranges are not split among threads
 _LARGE_TASK = 1 << 17  # items; keeps a slice below 0.1 s
+_MOST_PARTS = 64  # of a range that is split until each has less than half of it: one a level of the tree, and one more
 
 
 @operator("unproject::build_face_bvh")
@@ -30,8 +31,8 @@ def build_face_bvh(vertices: Tensor, faces: Tensor, face_offsets: Tensor) -> tup
     from ..kernels import bvh as kernels
 
     records, items = _make_records(kernels.face_records, faces.shape[0], vertices.numpy(), faces.numpy())
-    boxes, children, block_items, roots, depth = _build(kernels, records, items, face_offsets.numpy())
-    blocks, _ = _fill(kernels.fill_face_blocks, 9, vertices, block_items, faces.numpy())
+    children, block_items, roots, depth = _build(kernels, records, items, face_offsets.numpy())
+    boxes, blocks = refit_face_bvh(vertices, faces, children, block_items)
     return boxes, children, blocks, block_items, roots, depth
 
 
@@ -60,9 +61,7 @@ def refit_face_bvh(vertices: Tensor, faces: Tensor, children: Tensor, block_item
     from ..kernels import bvh as kernels
 
     blocks, block_boxes = _fill(kernels.fill_face_blocks, 9, vertices, block_items, faces.numpy())
-    boxes = vertices.new_empty((children.shape[0], 6, 8))
-    kernels.refit_nodes(children.numpy(), block_boxes, boxes.numpy().reshape(-1))
-    return boxes, blocks
+    return _fit(kernels, children, block_boxes), blocks
 
 
 @refit_face_bvh.register_fake
@@ -76,8 +75,9 @@ def build_point_bvh(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Te
     from ..kernels import bvh as kernels
 
     records, items = _make_records(kernels.point_records, points.shape[0], points.numpy())
-    boxes, children, block_items, roots, depth = _build(kernels, records, items, offsets.numpy())
-    blocks, _ = _fill(kernels.fill_point_blocks, 3, points, block_items)
+    children, block_items, roots, depth = _build(kernels, records, items, offsets.numpy())
+    blocks, block_boxes = _fill(kernels.fill_point_blocks, 3, points, block_items)
+    boxes = _fit(kernels, children, block_boxes)
     return boxes, children, blocks, block_items, roots, depth
 
 
@@ -124,49 +124,52 @@ def _fill(
     return blocks, boxes
 
 
-def _build(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Boxes, children, block items, roots and depth of one tree for each range of records."""
+def _fit(kernels: Any, children: Tensor, block_boxes: np.ndarray) -> Tensor:
+    """Boxes [M, 6, 8] of the nodes from those of the blocks."""
+    boxes = np.empty(48 * children.shape[0], block_boxes.dtype)
+    kernels.refit_nodes(children.numpy(), block_boxes, boxes)
+    return torch.from_numpy(boxes.reshape(-1, 6, 8))
+
+
+def _build(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Children, block items, roots and depth of one tree for each range of records."""
     count, dtype = len(items), records.dtype
-    binary = (np.empty(16 * count, dtype), np.empty(2 * count, np.int32), np.empty((2 * count, 2), np.int32))
-    tasks = _split_large(kernels, records, items, offsets, binary)
+    node_boxes, node_right, node_range = np.empty(16 * count, dtype), np.full(2 * count, -2, np.int32), np.empty((2 * count, 2), np.int32)
+    arrays = (records, items, node_boxes, node_right, node_range)
+    tasks = _split_large(kernels, offsets, arrays)
 
     def build(_: int, begin: int, end: int) -> None:
-        kernels.build_subtrees(begin, end, tasks, records, items, *binary)
+        kernels.build_subtrees(begin, end, tasks, 0, tasks, *arrays)
 
     if len(tasks):
         for_each_slice(build, len(tasks), slices=1 if count <= _SMALL_TASK else min(len(tasks), 16 * torch.get_num_threads()))
+    shares = np.empty(16 * count, np.int8)
+    kernels.plan_collapse(node_boxes, node_right, np.empty(16 * count, dtype), shares)
     starts = np.where(offsets[1:] > offsets[:-1], 2 * offsets[:-1], -1)
-    boxes, children, block_items = np.empty(48 * count, dtype), np.empty((count, 8), np.int32), np.empty((count, 8), np.int32)
+    children, block_range = np.full((count, 8), -1, np.int32), np.empty((count, 2), np.int32)
     roots, totals = np.empty(len(starts), np.int32), np.zeros(3, np.int64)
-    kernels.collapse(starts, *binary, items, boxes, children, block_items, roots, totals)
+    kernels.collapse(starts, node_right, node_range, shares, children, block_range, roots, totals)
     nodes, blocks, depth = totals.tolist()
-    return (
-        torch.from_numpy(boxes[: 48 * nodes].reshape(nodes, 6, 8).copy()),
-        torch.from_numpy(children[:nodes].copy()),
-        torch.from_numpy(block_items[:blocks].copy()),
-        torch.from_numpy(roots),
-        torch.tensor(depth),
-    )
+    places = block_range[:blocks, :1] + np.arange(8)
+    block_items = np.where(places < block_range[:blocks, 1:], items[np.minimum(places, count - 1)], np.int32(-1))
+    return torch.from_numpy(children[:nodes].copy()), torch.from_numpy(block_items), torch.from_numpy(roots), torch.tensor(depth)
 
 
-def _split_large(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray, binary: tuple[np.ndarray, ...]) -> np.ndarray:
+def _split_large(kernels: Any, offsets: np.ndarray, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
     """Rows of begin, end, base, depth: what is left to build after the largest ranges were split, enough of it for all threads."""
-    threads, count = torch.get_num_threads(), len(items)
+    threads, count = torch.get_num_threads(), int(offsets[-1])
     largest = min(_LARGE_TASK, max(_SMALL_TASK, count // (8 * threads))) if threads > 1 else _LARGE_TASK
     ranges = np.stack([offsets[:-1], offsets[1:], 2 * offsets[:-1], np.zeros_like(offsets[:-1])], 1)[offsets[1:] > offsets[:-1]]
     sizes = ranges[:, 1] - ranges[:, 0]
-    small, large = [ranges[sizes <= largest]], ranges[sizes > largest].tolist()
-    if large:
-        space = kernels.workspace(records)
-    while large:
-        begin, end, base, depth = large.pop()
-        middle = kernels.split_node(records, items, begin, end, base, depth, *binary, space)
-        for child in ([begin, middle, base + 1, depth + 1], [middle, end, base + 2 * (middle - begin), depth + 1]):
-            if child[1] - child[0] > largest:
-                large.append(child)
-            else:
-                small.append(np.array([child]))
-    tasks = np.concatenate(small).astype(np.int64)
+    small, large = [ranges[sizes <= largest]], list(ranges[sizes > largest, None])
+    while large:  # one at a time, which can be interrupted
+        task = large.pop()
+        rest = np.empty((_MOST_PARTS, 4), np.int64)
+        half = max(largest, int(task[0, 1] - task[0, 0]) // 2)
+        left = rest[: kernels.build_subtrees(0, 1, task, half, rest, *arrays)]
+        large += list(left[left[:, 1] - left[:, 0] > largest, None])
+        small.append(left[left[:, 1] - left[:, 0] <= largest])
+    tasks = np.concatenate(small)
     return tasks[np.argsort(tasks[:, 0] - tasks[:, 1], kind="stable")] if threads > 1 else tasks  # large ones first
 
 
