@@ -252,6 +252,7 @@ from .render.light import SpotLight as SpotLight
 from .render.rasterize import Fragments as Fragments
 from .render.rasterize import peel as peel
 from .render.rasterize import rasterize as rasterize
+from .render.raytrace import raytrace as raytrace
 from .render.render import RenderOptions as RenderOptions
 from .render.render import RenderResult as RenderResult
 from .render.render import default_lights as default_lights

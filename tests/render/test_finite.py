@@ -27,6 +27,11 @@ def hard(vertices: Tensor, camera: up.Camera) -> Tensor:
     return fragments.depth.sum() + fragments.barycentrics.square().sum()
 
 
+def traced(vertices: Tensor, camera: up.Camera) -> Tensor:
+    fragments = up.raytrace(vertices, FACES, camera)
+    return fragments.depth.sum() + fragments.barycentrics.square().sum()
+
+
 def soft(vertices: Tensor, camera: up.Camera) -> Tensor:
     image = up.soft_rasterize(vertices, FACES, vertices.detach(), camera)
     return image.values.sum() + image.depth.sum() + image.alpha.sum() + image.foreground.sum()
@@ -39,6 +44,7 @@ def points(vertices: Tensor, camera: up.Camera) -> Tensor:
 
 RENDERERS = {
     "hard": hard,
+    "ray traced": traced,
     "soft silhouette": lambda v, c: up.soft_silhouette(v, FACES, c).sum(),
     "soft": soft,
     "soft fragments": soft_phong,

@@ -75,6 +75,8 @@ class Options:
     """Kind of highlight."""
     shadows: bool = False
     """Let faces keep light from each other."""
+    raytrace: bool = False
+    """See by rays instead of the rasterizer; a camera with lens distortion is seen so in any case."""
     cull: bool = False
     """Leave out faces seen from inside."""
     samples: int = 2
@@ -211,7 +213,11 @@ def _plan(options: Options) -> _Plan:
     lights = _lights(options.lights)
     reflection = "unlit" if options.lights == "none" else options.reflection
     shading = Shading(interpolation=options.shading, reflection=reflection, texture_filter="mipmap", ambient="diffuse")
-    render = RenderOptions(background=background, supersampling=options.samples, cull_backfaces=options.cull, shadows=options.shadows)
+    has_lens = camera is not None and (camera.distortion is not None or camera.projection == "fisheye")
+    render = RenderOptions(
+        background=background, supersampling=options.samples, cull_backfaces=options.cull, shadows=options.shadows,
+        raytrace=options.raytrace or has_lens,
+    )  # fmt: skip
     color = None if options.color is None else _rgb(options.color, "--color")
     return _Plan(size, background, color, lights, shading, render, camera)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,6 +24,7 @@ from .interpolate import Pixels, corner_table, covered_pixels, interpolate_rows,
 from .light import AmbientLight, DirectionalLight, Light, check_lights
 from .project import Projection, project
 from .rasterize import Fragments, peel, rasterize_projection
+from .raytrace import raytrace_layers, without_lens
 from .shade import LightTerms, Shading, combine, light_terms
 from .shadow import light_visibility
 from .surface import (
@@ -53,6 +54,7 @@ class RenderOptions:
         cull_backfaces: leave out faces that are seen from inside.
         shadows: whether faces keep light from each other (hard shadows, by ray casting; no gradient through their outlines).
         layers: most layers of faces that show through each other, where materials are not opaque.
+        raytrace: see faces by rays instead of the rasterizer (render/raytrace.py): for distorted and fisheye lenses; without `antialias`.
     """
 
     background: Any = 1.0
@@ -61,8 +63,11 @@ class RenderOptions:
     cull_backfaces: bool = False
     shadows: bool = False
     layers: int = 8
+    raytrace: bool = False
 
     def __post_init__(self) -> None:
+        if self.raytrace and self.antialias:
+            raise ArgumentError("RenderOptions: `antialias` follows the rasterizer's straight edges; with `raytrace` use `supersampling`")
         for name in ("supersampling", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -118,7 +123,7 @@ def render_mesh(
     appearance: Appearance | None = None,
     topology: Topology | None = None,
 ) -> RenderResult:
-    """Render meshes: rasterize, interpolate, shade the covered pixels, put over a background.
+    """Render meshes: rasterize (or trace rays), interpolate, shade the covered pixels, put over a background.
 
     One mesh and one camera give one image. A batch of meshes (a MeshBatch, or a list of meshes) and a batch of cameras broadcast, by
     the rule of render/project.py: M meshes and M cameras give M images, cameras [C, 1] give C x M. `mesh.vertices` may be [..., V, 3] for
@@ -127,7 +132,7 @@ def render_mesh(
     Args:
         mesh: with colours from its vertices, materials and textures, all multiplied; white without any. Normals are its own, if it has
             some, else those of `vertex_normals`.
-        camera: perspective or orthographic, without lens distortion.
+        camera: perspective or orthographic; with lens distortion or fisheye only with `RenderOptions(raytrace=True)`.
         lights: any number of them (render/light.py); `default_lights()` if None.
         shading: how surfaces are shaded.
         options: background, antialiasing, samples, culling.
@@ -147,14 +152,15 @@ def render_mesh(
     for name, value, kind in (("shading", shading, Shading), ("options", options, RenderOptions)):
         if not isinstance(value, kind):
             raise ArgumentTypeError(f"{where}: `{name}` must be a {kind.__name__}, got {describe(value)}")
-    scene = project(whole.vertices, whole.faces, camera, **offsets, where=where)
+    scene = _project(whole, camera, offsets, options)
     look = make_appearance(whole.materials, shading) if appearance is None else appearance
     if len(look.materials) != len(whole.materials) + 1:
         raise ArgumentError(f"{where}: `appearance` has {len(look.materials) - 1} materials, the mesh {len(whole.materials)}")
     job = _Job(whole, scene, camera, light_list, shading, options, look, offsets)
-    fragments = rasterize_projection(scene, camera, cull_backfaces=options.cull_backfaces)
+    layers = _layers(job)
+    fragments = next(layers)
     layer = _shade_layer(job, fragments)
-    image = _with_layers_behind(job, layer.image) if options.supersampling == 1 else _supersample(job)
+    image = _with_layers_behind(job, layer.image, layers) if options.supersampling == 1 else _supersample(job)
     if options.antialias:
         if topology is None:
             topology = make_topology(scene.faces, scene.vertex_count, **offsets)
@@ -279,12 +285,27 @@ def _tint(job: _Job, pixels: Pixels) -> Tensor | None:
     return tint
 
 
-def _with_layers_behind(job: _Job, image: Tensor) -> Tensor:
-    """An image of the first layer [..., H, W, 4] with what shows through it from behind."""
-    if is_opaque(job.appearance) or job.options.layers == 1:
+def _project(mesh: Mesh | MeshBatch, camera: Camera, offsets: dict[str, Any], options: RenderOptions) -> Projection:
+    straight = without_lens(camera) if options.raytrace and isinstance(camera, Camera) else camera
+    return project(mesh.vertices, mesh.faces, straight, **offsets, where="render_mesh")
+
+
+def _layers(job: _Job) -> Iterator[Fragments]:
+    """What the camera sees: the first layer, also of an empty scene, and what is behind it."""
+    scene = (job.mesh.vertices, job.mesh.faces, job.camera)
+    cull = job.options.cull_backfaces
+    if job.options.raytrace:
+        yield from raytrace_layers(*scene, cull_backfaces=cull, **job.offsets)
+    else:
+        yield rasterize_projection(job.scene, job.camera, cull_backfaces=cull)
+        yield from islice(peel(*scene, cull_backfaces=cull, **job.offsets), 1, None)
+
+
+def _with_layers_behind(job: _Job, image: Tensor, layers: Iterator[Fragments]) -> Tensor:
+    """An image of the first layer [..., H, W, 4] with what shows through it from the `layers` behind."""
+    if is_opaque(job.appearance):
         return image
-    layers = peel(job.mesh.vertices, job.mesh.faces, job.camera, cull_backfaces=job.options.cull_backfaces, **job.offsets)
-    for fragments in islice(layers, 1, job.options.layers):
+    for fragments in islice(layers, job.options.layers - 1):
         image = image + (1 - image[..., 3:]) * _shade_layer(job, fragments).image
     return image
 
@@ -293,10 +314,9 @@ def _supersample(job: _Job) -> Tensor:
     """The shaded image [..., H, W, 4] as means of s x s samples."""
     s, (height, width) = job.options.supersampling, job.camera.image_size
     camera = resize_camera(job.camera, (s * height, s * width))
-    scene = project(job.mesh.vertices, job.mesh.faces, camera, **job.offsets, where="render_mesh")
-    large = dataclasses.replace(job, scene=scene, camera=camera)
-    first = _shade_layer(large, rasterize_projection(scene, camera, cull_backfaces=job.options.cull_backfaces))
-    image = _with_layers_behind(large, first.image)
+    large = dataclasses.replace(job, scene=_project(job.mesh, camera, job.offsets, job.options), camera=camera)
+    layers = _layers(large)
+    image = _with_layers_behind(large, _shade_layer(large, next(layers)).image, layers)
     return image.unflatten(-3, (height, s)).unflatten(-2, (width, s)).mean((-4, -2))
 
 

@@ -187,7 +187,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def uv_footprint(surface: Surface, scene: Projection, pixels: Pixels) -> Tensor:
-    """[P, 2, 2] change of the texture coordinates over one pixel to the right (row 0) and downwards (row 1). No gradient.
+    """[P, 2, 2] change of the texture coordinates over one pixel to the right (row 0) and downwards (row 1), without a lens. No gradient.
 
     From the homogeneous image coordinates of the corners: barycentrics are e / sum(e) with e linear over the image.
     """
@@ -199,13 +199,11 @@ def uv_footprint(surface: Surface, scene: Projection, pixels: Pixels) -> Tensor:
             corners = torch.cat([corners[..., :2], torch.ones_like(corners[..., 2:])], -1)
         a, b, c = corners.unbind(1)
         edges = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 1)  # times the determinant
-        area = pixels.shape[-1] * pixels.shape[-2]
-        place = pixels.index % area
-        x, y = place % pixels.shape[-1] + 0.5, torch.div(place, pixels.shape[-1], rounding_mode="floor") + 0.5
-        at = torch.stack([x, y, torch.ones_like(x)], -1).double()
+        weights = pixels.barycentrics.detach().double()
+        seen = (weights[..., None] * corners).sum(1)  # on the pixel's ray, so also where a lens has moved the pixel
+        at = seen / torch.where(seen[:, 2:] == 0, 1, seen[:, 2:])
         total = (edges.sum(1) * at).sum(-1)
         safe = torch.where(total == 0, 1, total)[:, None, None]
-        weights = pixels.barycentrics.detach().double()
         change = (edges[..., :2] - weights[..., None] * edges.sum(1, keepdim=True)[..., :2]) / safe
         uvs = surface.uvs.detach().double()[surface.uv_corners[pixels.face]]
         return torch.where(total[:, None, None] == 0, 0, change.mT @ uvs).to(surface.uvs.dtype)
