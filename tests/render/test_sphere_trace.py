@@ -56,6 +56,33 @@ def test_gradients_are_those_of_the_analytic_distance() -> None:
     assert bool(torch.isfinite(by_center).all()) and float(by_center.abs().sum()) > 0
 
 
+def test_gradcheck_of_a_function() -> None:
+    origin, ray = rays()
+    ray = ray[3:6, 2:7:2].clone()
+
+    def run(center: torch.Tensor, radius: torch.Tensor, start: torch.Tensor, ray: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        hit = sphere_trace(sphere(center, radius), start, ray, tolerance=1e-11, steps=400)
+        return hit.distance, hit.point, hit.normal
+
+    inputs = (torch.zeros(3, dtype=torch.float64), torch.tensor(0.9, dtype=torch.float64), origin, ray)
+    assert bool(sphere_trace(sphere(inputs[0], inputs[1]), origin, ray).hit.all())
+    assert torch.autograd.gradcheck(run, tuple(x.clone().requires_grad_() for x in inputs), eps=1e-6, atol=1e-5)
+
+
+def test_gradcheck_of_a_grid() -> None:
+    transform = grid_transform(-torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64), (7, 7, 7))
+    points = grid_points(make_grid(torch.zeros(7, 7, 7, dtype=torch.float64), world_from_grid=transform))
+    values = (points.norm(dim=-1) - 0.7).requires_grad_()
+    origin, ray = rays()
+    ray = ray[3:6, 2:7:2] + 0.011  # not along the cells' faces, where trilinear interpolation has kinks
+
+    def run(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        hit = trace_grid(VoxelGrid(values=values, world_from_grid=transform), origin, ray, tolerance=1e-11, steps=400)
+        return hit.distance, hit.point, hit.normal
+
+    assert torch.autograd.gradcheck(run, values, eps=1e-6, atol=1e-5)
+
+
 def test_grid_and_its_gradient() -> None:
     transform = grid_transform(-torch.ones(3), torch.ones(3), (33, 33, 33))
     points = grid_points(make_grid(torch.zeros(33, 33, 33), world_from_grid=transform))

@@ -111,6 +111,14 @@ def _ask(function: DistanceFunction, points: Tensor) -> Tensor:
     return value
 
 
+def _slope(function: DistanceFunction, points: Tensor, *, recorded: bool) -> Tensor:
+    """Gradient of the function at points [N, 3]; recorded: itself differentiable, in the points and in what the function depends on."""
+    with torch.enable_grad():
+        place = points if recorded else points.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(_ask(function, place).sum(), place, create_graph=recorded)
+    return slope
+
+
 def _differentiable(
     function: DistanceFunction, start: Tensor, ray: Tensor, t: Tensor, hit: Tensor, closest: Tensor, shape: torch.Size
 ) -> SurfaceHit:
@@ -121,14 +129,13 @@ def _differentiable(
         origin, direction = start[rows], ray[rows]
         place = origin + t[rows, None] * direction
         value = _ask(function, place)
-        with torch.enable_grad():
-            leaf = place.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(_ask(function, leaf).sum(), leaf, create_graph=value.requires_grad)
-        along = (slope * direction).sum(-1).detach()
+        along = (_slope(function, place.detach(), recorded=False) * direction).sum(-1).detach()
         steep = along.abs() > 1e-3 * torch.linalg.vector_norm(direction, dim=-1).detach()
         moved = t[rows] - torch.where(steep, value / torch.where(steep, along, 1), 0)
+        met = origin + moved[:, None] * direction
+        slope = _slope(function, met, recorded=met.requires_grad)
         distance = distance.index_put((rows,), moved)
-        points = points.index_put((rows,), origin + moved[:, None] * direction)
+        points = points.index_put((rows,), met)
         normal = normal.index_put((rows,), torch.nn.functional.normalize(slope, dim=-1, eps=torch.finfo(slope.dtype).tiny))
     near_by = closest.clamp_min(1e-6)
     length = torch.linalg.vector_norm(ray, dim=-1)
