@@ -37,8 +37,9 @@ from .fit.deformation_graph import deform_with_graph as deform_with_graph
 from .fit.fit import fit_mesh as fit_mesh
 from .fit.fit_model import FitModelOptions as FitModelOptions
 from .fit.fit_model import FitModelStep as FitModelStep
-from .fit.fit_model import Landmarks as Landmarks
+from .fit.fit_model import ModelAlternative as ModelAlternative
 from .fit.fit_model import fit_model as fit_model
+from .fit.landmarks import Landmarks as Landmarks
 from .fit.linear_model import LinearModel as LinearModel
 from .fit.linear_model import Skinning as Skinning
 from .fit.linear_model import pose_mesh as pose_mesh

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import unproject as up
-from unproject.fit.fit_model import FitModelOptions, FitModelStep, Landmarks, fit_model
+from unproject.fit.fit_model import FitModelOptions, FitModelStep, fit_model
+from unproject.fit.landmarks import Landmarks
 from unproject.fit.linear_model import LinearModel, pose_model
 from unproject.fit.sample_models import sample_body_model, sample_face_model
 from unproject.geometry.scan import scan_mesh
+from unproject.lie.so3 import so3_distance
 
 MIDDLE = torch.tensor([50.0, -20.0, 3.0])
 
@@ -69,6 +71,28 @@ def test_face_from_one_side_without_landmarks() -> None:
     last = _last(scan.positions[seen], model)
     assert _error(last, vertices) < 0.03 and last.inliers > 0.95
     assert torch.equal(last.mesh.faces, mesh.faces)
+
+
+def test_turns_that_fit_as_well_are_alternatives() -> None:
+    """Half a turn about each axis maps an ellipsoid onto itself; with landmarks there is no doubt."""
+    ball = up.icosphere(2, dtype=torch.float64)
+    mean = ball.vertices * torch.tensor([1.0, 1.5, 0.7], dtype=torch.float64)
+    model = LinearModel(
+        mean=mean, faces=ball.faces, identity_basis=0.1 * mean[:, :, None], expression_basis=mean.new_zeros(162, 3, 0),
+        identity_deviation=mean.new_ones(1), expression_deviation=mean.new_ones(0),
+    )  # fmt: skip
+    turn = torch.tensor([[0.3, -0.8, 1.0]], dtype=torch.float64)
+    vertices = pose_model(model, mean.new_tensor([0.5]), None, turn, mean.new_tensor([4.0, 0.0, 1.0]))
+    scan = scan_mesh(up.Mesh(vertices=vertices, faces=ball.faces), points=800, views=6, noise=0.002, seed=1)
+    quick = FitModelOptions(rigid_steps=2, coarse_steps=6, fine_steps=6)
+    last = _last(scan.positions, model, options=quick)
+    assert len(last.alternatives) == 3 and all(0.5 < a.odds <= 1 for a in last.alternatives)
+    turns = torch.stack([up.so3_exp(fit.pose[0]) for fit in (last, *last.alternatives)])
+    assert float(so3_distance(turns, up.so3_exp(turn[0])).min()) < 0.02
+    apart = so3_distance(turns[:, None], turns[None])[~torch.eye(4, dtype=torch.bool)]
+    torch.testing.assert_close(apart, torch.full_like(apart, torch.pi), rtol=0, atol=0.05)
+    marks = Landmarks(vertices=torch.arange(12), positions=vertices[:12])
+    assert _last(scan.positions, model, marks, options=quick).alternatives == ()
 
 
 def test_body_with_pose() -> None:

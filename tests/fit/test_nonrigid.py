@@ -9,7 +9,7 @@ import torch
 
 import unproject as up
 from unproject.fit.deformation_graph import build_graph, deform_with_graph
-from unproject.fit.fit_model import Landmarks
+from unproject.fit.landmarks import Landmarks
 from unproject.fit.linear_model import pose_model
 from unproject.fit.nonrigid import NonrigidOptions, NonrigidStep, nonrigid_icp, register_graph
 from unproject.fit.sample_models import sample_face_model

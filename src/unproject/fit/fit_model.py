@@ -9,45 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError, check_indices, check_shape
-from ..geometry.bvh import build_bvh
+from ..errors import ArgumentError, DataError, check_shape
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from ..geometry.query import closest_point
-from ..lie.so3 import so3_exp, so3_log
-from ..register.umeyama import umeyama
 from ..struct import TensorStruct
-from .linear_model import LinearModel, check_model, model_jacobian, pose_model
+from .landmarks import Landmarks, prepare_landmarks
+from .linear_model import LinearModel, check_model, pose_model
+from .model_start import model_starts
+from .model_step import Problem, State, distinct_states, split_parameters, squared_distances, take_step, unlikeliness
 
 _LEAST_POINTS = 12
-_START_POINTS, _START_STEPS, _STARTS, _TRIAL_STEPS = 400, 3, 72, 6
-_INDEPENDENT = 60  # of the points of a start: neighbours err alike while the shape is not right yet
-_ROUNDS = (24, 8, 3, 1)  # starts that are left after each round of trials
-_COARSE_SHARE = 0.1  # of the weight of the points before the fine stage: the prior leads
-_DAMPED_TRIALS = 6
-_SAME = 0.3  # difference of rotation matrices below which two starts are one
 _LARGEST_RATIO = 20.0  # of the sizes of scan and model before another unit is suspected
-_LANDMARK_SHARE = 0.01  # of the model's size: deviation of landmarks that have none given
-_FLOOR = 1e-5  # of the model's size: points never count as more exact than this
-
-
-@dataclass(frozen=True, kw_only=True)
-class Landmarks(TensorStruct):
-    """Points whose vertex is known.
-
-    Attributes:
-        vertices: [M] of the model.
-        positions: [M, 3] in the scan's frame.
-        deviation: how exact the positions are, scene units; by default 1 % of the model's size.
-    """
-
-    vertices: Tensor
-    positions: Tensor
-    deviation: float | None = None
+_LEAST_ODDS = 1e-3  # of an alternative beside the result
+_PROGRESS_POINTS = 400  # that tell the share of inliers before the last step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +48,23 @@ class FitModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelAlternative(TensorStruct):
+    """Another fit that explains the scan nearly as well, such as a round head turned around.
+
+    Attributes:
+        odds: how likely it is beside the result, up to 1, if about 60 of the points err independently.
+        identity, expression, pose, translation, mesh: as in `FitModelStep`.
+    """
+
+    odds: float
+    identity: Tensor
+    expression: Tensor
+    pose: Tensor
+    translation: Tensor
+    mesh: Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitModelStep(TensorStruct):
     """One step of `fit_model`: the parameters so far.
 
@@ -79,6 +75,8 @@ class FitModelStep(TensorStruct):
         identity, expression, pose, translation: float64, see `pose_model`.
         covariance: [P, P] of (pose, translation, identity, expression) if the points' errors were independent; a lower bound for sensors.
         mesh: the fitted model in the scan's frame.
+        alternatives: other fits that explain the scan nearly as well, likeliest first; only in the last step, and only if the start was
+            searched for. The last step is the likeliest of them, which may not be where the steps before it went.
     """
 
     stage: str
@@ -93,29 +91,7 @@ class FitModelStep(TensorStruct):
     translation: Tensor
     covariance: Tensor
     mesh: Mesh
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What stays the same: model and points in float64 about the scan's middle, prior precision [P, P], size of the model."""
-
-    model: LinearModel
-    points: Tensor
-    normals: Tensor | None
-    landmarks: Landmarks | None
-    precision: Tensor
-    size: float
-
-
-@dataclass(frozen=True)
-class _State:
-    """Parameters [P], damping, and what the last step measured."""
-
-    parameters: Tensor
-    damping: float = 1e-3
-    cost: float = math.inf
-    scatter: float = math.inf
-    hessian: Tensor | None = None
+    alternatives: tuple[ModelAlternative, ...] = ()
 
 
 def fit_model(
@@ -145,21 +121,49 @@ def fit_model(
     Source: Amberg, Knothe and Vetter 2008; the prior as in Blanz and Vetter 1999.
     """
     problem, middle = _prepare(points, model, landmarks, covariance, options)
-    state = _State(_start(problem, options))
-    counts = {"rigid": options.rigid_steps, "coarse": options.coarse_steps, "fine": options.fine_steps}
-    total, done = sum(counts.values()), 0
-    for stage, count in counts.items():
+    first, *others = model_starts(problem)
+    total, done, state, stage = options.rigid_steps + options.coarse_steps + options.fine_steps, 0, first, "rigid"
+    for done, (stage, state) in enumerate(_stages(problem, first, options), 1):
+        if done < total:
+            yield _result(problem, state, middle, stage, done, total)
+    fits = [state]
+    for other in others:
+        *_, (_, fitted) = _stages(problem, other, options)
+        fits.append(fitted)
+    yield _best(problem, fits, middle, stage, total)
+
+
+def _stages(problem: Problem, start: State, options: FitModelOptions) -> Iterator[tuple[str, State]]:
+    """The stage and the state after each step."""
+    state = start
+    for stage, count in (("rigid", options.rigid_steps), ("coarse", options.coarse_steps), ("fine", options.fine_steps)):
         state = replace(state, damping=1e-3)
         samples = options.samples if stage == "fine" else max(options.samples // 3, _LEAST_POINTS)
         for _ in range(count):
-            state = _step(problem, state, slice(0, samples), stage)  # the same points, in random order: a stage converges
-            done += 1
-            yield _result(problem, state, middle, stage, done, total, last=done == total)
+            state = take_step(problem, state, slice(0, samples), stage)  # the same points, in random order: a stage converges
+            yield stage, state
+
+
+def _best(problem: Problem, fits: list[State], middle: Tensor, stage: str, total: int) -> FitModelStep:
+    """The last step: the likeliest fit, and the others that are different and nearly as likely."""
+    ranked = sorted(((unlikeliness(problem, state, len(problem.points)), state) for state in fits), key=lambda pair: pair[0])
+    least, best = ranked[0]
+    result = _result(problem, best, middle, stage, total, total)
+    if result.inliers < 0.5:
+        raise DataError(
+            f"fit_model: only {result.inliers:.0%} of the points lie near the fitted model; another shape, another unit, or give landmarks"
+        )
+    alternatives = []
+    for i in distinct_states(problem, [state for _, state in ranked], most=len(ranked))[1:]:
+        odds = math.exp(0.5 * (least - ranked[i][0]))
+        if odds >= _LEAST_ODDS:
+            alternatives.append(ModelAlternative(odds=odds, **_parts(problem, ranked[i][1], middle)))
+    return replace(result, alternatives=tuple(alternatives))
 
 
 def _prepare(
     points: PointCloud | Tensor, model: LinearModel, landmarks: Landmarks | None, covariance: Tensor | None, options: FitModelOptions
-) -> tuple[_Problem, Tensor]:
+) -> tuple[Problem, Tensor]:
     where = "fit_model"
     check_model(model, where=where)
     if min(options.rigid_steps, options.coarse_steps, options.fine_steps) < 1 or options.samples < _LEAST_POINTS:
@@ -174,19 +178,12 @@ def _prepare(
     spread, size = _diameter(positions), _diameter(model.mean.double())
     if not size / _LARGEST_RATIO < spread < size * _LARGEST_RATIO:
         raise DataError(f"{where}: the scan is {spread:.3g} across, the model {size:.3g}; are they in different units (mm and m)?")
-    if landmarks is not None:
-        check_shape(landmarks.vertices, ["M"], name="landmarks.vertices", where=where, integer=True)
-        check_indices(landmarks.vertices, model.vertex_count, name="landmarks.vertices", where=where)
-        check_shape(landmarks.positions, [len(landmarks.vertices), 3], name="landmarks.positions", where=where, finite=True)
-        deviation = _LANDMARK_SHARE * size if landmarks.deviation is None else landmarks.deviation
-        if not deviation > 0:
-            raise ArgumentError(f"{where}: `landmarks.deviation` must be above 0, got {deviation}")
-        landmarks = Landmarks(vertices=landmarks.vertices.long(), positions=landmarks.positions.double() - middle, deviation=deviation)
+    marks = prepare_landmarks(landmarks, vertex_count=model.vertex_count, middle=middle, size=size, where=where)
     normals = points.normals.double() if isinstance(points, PointCloud) and points.normals is not None else None
     order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(options.seed))
     shuffled = None if normals is None else normals[order]
     precision = _precision(model, covariance, options.pose_deviation)
-    return _Problem(model.to(torch.float64), positions[order] - middle, shuffled, landmarks, precision, size), middle
+    return Problem(model.to(torch.float64), positions[order] - middle, shuffled, marks, precision, size), middle
 
 
 def _diameter(points: Tensor) -> float:
@@ -217,189 +214,21 @@ def _precision(model: LinearModel, covariance: Tensor | None, pose_deviation: fl
     return precision
 
 
-def _split(model: LinearModel, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """identity, expression, pose, translation."""
-    sizes = [3 * model.joint_count, 3, model.identity_count, model.expression_count]
-    pose, translation, identity, expression = parameters.split(sizes)
-    return identity, expression, pose.view(-1, 3), translation
+def _parts(problem: Problem, state: State, middle: Tensor) -> dict[str, Any]:
+    """Parameters and mesh in the scan's frame."""
+    identity, expression, pose, translation = split_parameters(problem.model, state.parameters)
+    vertices = pose_model(problem.model, identity, expression, pose, translation) + middle
+    mesh = Mesh(vertices=vertices, faces=problem.model.faces)
+    return {"identity": identity, "expression": expression, "pose": pose, "translation": translation + middle, "mesh": mesh}
 
 
-def _start(problem: _Problem, options: FitModelOptions) -> Tensor:
-    """Parameters from the landmarks, or the best of many turns: rigid ICP of them all, then some coarse steps of the most likely."""
-    marks = problem.landmarks
-    if marks is not None and len(marks.vertices) >= 3:
-        source = problem.model.mean[marks.vertices]
-        if float(torch.linalg.svdvals(source - source.mean(0))[1]) > 1e-3 * problem.size:
-            return _rigid_parameters(problem.model, umeyama(source, marks.positions))
-    states = [_State(_rigid_parameters(problem.model, motion)) for motion in _turned_starts(problem)]
-    for kept in _ROUNDS:  # the unlikely half and more leave before they cost much
-        states = [_trial(problem, state) for state in states]
-        states = sorted(states, key=lambda state: _unlikeliness(problem, state))[:kept]
-    return states[0].parameters
-
-
-def _trial(problem: _Problem, state: _State) -> _State:
-    for number in range(_TRIAL_STEPS):
-        rigid = state.hessian is None or number == 0
-        state = _step(problem, state, slice(0, _START_POINTS), "rigid" if rigid else "coarse")
-    return state
-
-
-def _turned_starts(problem: _Problem) -> list[Tensor]:
-    """scan_from_model [4, 4] of rigid ICP from turns all about, the different ones, those nearest to the points first."""
-    mean, faces = problem.model.mean, problem.model.faces
-    points = problem.points[:_START_POINTS]
-    used = mean[faces.unique()]
-    turns = _turns()
-    model_from_scan = torch.eye(4, dtype=torch.float64).repeat(len(turns), 1, 1)
-    model_from_scan[:, :3, :3] = turns
-    model_from_scan[:, :3, 3] = (used.amin(0) + used.amax(0)) / 2 - turns @ ((points.quantile(0.02, 0) + points.quantile(0.98, 0)) / 2)
-    tree = build_bvh(mean.float(), faces)
-    squared = torch.zeros(len(turns), len(points), dtype=torch.float64)
-    for _ in range(_START_STEPS):
-        moved = points @ model_from_scan[:, :3, :3].mT + model_from_scan[:, None, :3, 3]
-        hit = closest_point(moved.float(), (mean.float(), faces), bvh=tree)
-        squared = hit.squared_distance.double()
-        scale = (4 * squared.median(1, keepdim=True).values).clamp_min((1e-3 * problem.size) ** 2)
-        model_from_scan = umeyama(points.expand_as(moved), hit.point.double(), (1 + squared / scale) ** -2)
-    order = squared.clamp(max=(0.2 * problem.size) ** 2).mean(1).argsort()
-    found: list[Tensor] = []
-    for motion in torch.linalg.inv(model_from_scan)[order]:
-        if all(float((motion[:3, :3] - other[:3, :3]).norm()) > _SAME for other in found):
-            found.append(motion)
-    return found[:_STARTS]
-
-
-def _turns() -> Tensor:
-    """[72, 3, 3] rotations all about: those of a cube, and these turned further by 35 degrees about two axes."""
-    found = []
-    for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2)):
-        for signs in range(8):
-            matrix = torch.zeros(3, 3, dtype=torch.float64)
-            for row, column in enumerate(order):
-                matrix[row, column] = -1.0 if signs >> row & 1 else 1.0
-            if float(torch.linalg.det(matrix)) > 0:
-                found.append(matrix)
-    cube = torch.stack(found)
-    further = so3_exp(torch.tensor([[0.35, 0.35, 0.35], [-0.4, 0.45, 0.1]], dtype=torch.float64))
-    return torch.cat([cube, cube @ further[0], cube @ further[1]])
-
-
-def _rigid_parameters(model: LinearModel, scan_from_model: Tensor) -> Tensor:
-    """Parameters of the mean shape moved as a whole."""
-    parameters = scan_from_model.new_zeros(model.parameter_count)
-    rotation, shift = scan_from_model[:3, :3], scan_from_model[:3, 3]
-    root = shift.new_zeros(3) if model.skinning is None else model.skinning.joint_regressor[0] @ model.mean
-    parameters[:3] = so3_log(rotation)
-    parameters[3 * model.joint_count : 3 * model.joint_count + 3] = shift + rotation @ root - root
-    return parameters
-
-
-@dataclass(frozen=True)
-class _Matches:
-    """Points [N, 3], the corners [N, 3] of their closest faces with shares [N, 3], and the weight of a difference, [N, 3, 3]."""
-
-    points: Tensor
-    corners: Tensor
-    shares: Tensor
-    metric: Tensor
-    spread: float
-
-
-def _match(problem: _Problem, vertices: Tensor, chosen: slice, stage: str) -> _Matches:
-    """Closest places of the surface, weighted by how far they are beside the others, and how little a shift along the surface counts."""
-    faces, points = problem.model.faces, problem.points[chosen]
-    hit = closest_point(points.float(), (vertices.float(), faces))
-    corners, shares = faces[hit.face], hit.barycentrics.double()
-    a, b, c = vertices[corners].unbind(1)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
-    squared = (points - (vertices[corners] * shares[..., None]).sum(1)).square().sum(1)
-    spread = max(1.4826 * math.sqrt(float(squared.median())), _FLOOR * problem.size)
-    scale = 3 * spread if stage == "fine" else max(4 * spread, 0.05 * problem.size)
-    weight = (1 + squared / scale**2) ** -2
-    if problem.normals is not None and stage == "fine":
-        weight = weight * ((problem.normals[chosen] * normal).sum(1).abs() > 0.3)
-    weight = weight * ((1.0 if stage == "fine" else _COARSE_SHARE) / spread**2)
-    slide = 0.2 if stage == "rigid" else 0.02
-    across = normal[:, :, None] * normal[:, None]
-    metric = weight[:, None, None] * ((1 - slide) * across + slide * torch.eye(3, dtype=torch.float64))
-    return _Matches(points, corners, shares, metric, spread)
-
-
-def _cost(problem: _Problem, match: _Matches, parameters: Tensor, vertices: Tensor) -> float:
-    """Negative log posterior with the matches held fixed."""
-    off = (vertices[match.corners] * match.shares[..., None]).sum(1) - match.points
-    value = torch.einsum("nc,ncd,nd->", off, match.metric, off) + parameters @ problem.precision @ parameters
-    marks = problem.landmarks
-    if marks is not None and marks.deviation is not None:
-        value = value + ((vertices[marks.vertices] - marks.positions) / marks.deviation).square().sum()
-    return 0.5 * float(value)
-
-
-def _normal_equations(problem: _Problem, match: _Matches, parameters: Tensor, vertices: Tensor, jacobian: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss-Newton matrix [P, P] and gradient [P] of `_cost`."""
-    slope = torch.einsum("nk,nkcp->ncp", match.shares, jacobian[match.corners])
-    off = (vertices[match.corners] * match.shares[..., None]).sum(1) - match.points
-    weighted = match.metric @ slope
-    hessian = problem.precision + torch.einsum("ncp,ncq->pq", weighted, slope)
-    gradient = problem.precision @ parameters + torch.einsum("ncp,nc->p", weighted, off)
-    marks = problem.landmarks
-    if marks is not None and marks.deviation is not None:
-        rows, certainty = jacobian[marks.vertices].flatten(0, 1), marks.deviation**-2
-        hessian = hessian + certainty * rows.T @ rows
-        gradient = gradient + certainty * rows.T @ (vertices[marks.vertices] - marks.positions).flatten()
-    return hessian, gradient
-
-
-def _step(problem: _Problem, state: _State, chosen: slice, stage: str) -> _State:
-    """One damped Gauss-Newton step with the matches of the present shape."""
-    model = problem.model
-    vertices, jacobian = model_jacobian(model, *_split(model, state.parameters))
-    match = _match(problem, vertices, chosen, stage)
-    hessian, gradient = _normal_equations(problem, match, state.parameters, vertices, jacobian)
-    free = slice(None) if stage != "rigid" else [0, 1, 2, *range(3 * model.joint_count, 3 * model.joint_count + 3)]
-    before, damping = _cost(problem, match, state.parameters, vertices), state.damping
-    for _ in range(_DAMPED_TRIALS):
-        move = torch.zeros_like(gradient)
-        system = hessian[free][:, free]
-        system = system + torch.diag(damping * system.diagonal() + 1e-9 * system.diagonal().max())
-        move[free] = -torch.linalg.solve(system, gradient[free])
-        trial = state.parameters + move
-        after = _cost(problem, match, trial, pose_model(model, *_split(model, trial)))
-        if after <= before:
-            wrapped = torch.cat([so3_log(so3_exp(trial[:3])), trial[3:]])
-            return _State(wrapped, max(damping / 4, 1e-6), after, match.spread, hessian)
-        damping = 10 * damping
-    return _State(state.parameters, min(damping, 1e3), before, match.spread, hessian)
-
-
-def _distances(problem: _Problem, state: _State, count: int) -> Tensor:
-    vertices = pose_model(problem.model, *_split(problem.model, state.parameters))
-    return closest_point(problem.points[:count].float(), (vertices.float(), problem.model.faces)).squared_distance.double()
-
-
-def _unlikeliness(problem: _Problem, state: _State) -> float:
-    """Twice the negative log posterior of a start, its scatter unknown: by it starts are compared."""
-    off = float(_distances(problem, state, _START_POINTS).clamp(max=(0.1 * problem.size) ** 2).mean())
-    floor = (_FLOOR * problem.size) ** 2
-    return _INDEPENDENT * math.log(off + floor) + float(state.parameters @ problem.precision @ state.parameters)
-
-
-def _result(problem: _Problem, state: _State, middle: Tensor, stage: str, index: int, total: int, *, last: bool) -> FitModelStep:
-    model = problem.model
-    identity, expression, pose, translation = _split(model, state.parameters)
-    near = _distances(problem, state, _START_POINTS if not last else len(problem.points)) < (0.03 * problem.size) ** 2
-    inliers = float(near.double().mean())
-    if last and inliers < 0.5:
-        raise DataError(
-            f"fit_model: only {inliers:.0%} of the points lie near the fitted model; another shape, another unit, or give landmarks"
-        )
+def _result(problem: Problem, state: State, middle: Tensor, stage: str, index: int, total: int) -> FitModelStep:
+    counted = len(problem.points) if index == total else _PROGRESS_POINTS
+    near = squared_distances(problem, state, counted) < (0.03 * problem.size) ** 2
     assert state.hessian is not None
     floor = 1e-12 * float(state.hessian.diagonal().max())
     covariance = torch.linalg.inv(state.hessian + floor * torch.eye(len(state.hessian), dtype=torch.float64))
-    vertices = pose_model(model, identity, expression, pose, translation) + middle
     return FitModelStep(
-        stage=stage, index=index, total=total, cost=state.cost, scatter=state.scatter, inliers=inliers, identity=identity,
-        expression=expression, pose=pose, translation=translation + middle, covariance=covariance,
-        mesh=Mesh(vertices=vertices, faces=model.faces),
+        stage=stage, index=index, total=total, cost=state.cost, scatter=state.scatter, inliers=float(near.double().mean()),
+        covariance=covariance, **_parts(problem, state, middle),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, check_indices, check_shape
 from ..geometry.mesh import Mesh
-from ..lie.so3 import so3_exp, vee
+from ..lie.so3 import hat, so3_exp, so3_left_jacobian
 from ..struct import TensorStruct
 
 
@@ -206,16 +206,10 @@ def model_jacobian(
 ) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "V 3 P"]]:
     """Vertices and their exact derivatives by (pose 3 J, translation 3, identity K, expression L), for one set of parameters. No graph."""
     with torch.no_grad():
-        rotations = so3_exp(pose)
+        rotations, axes = so3_exp(pose), so3_left_jacobian(pose).mT
         shaped = shape_model(model, identity, expression)
         vertices = _skinned(model, shaped, rotations)
-    with torch.enable_grad():
-        leaf = pose.detach().clone().requires_grad_()
-        entries = so3_exp(leaf).flatten(-2).sum(0)
-        rows = [torch.autograd.grad(entry, leaf, retain_graph=True)[0] for entry in entries]
-    slopes = torch.stack(rows, 1)  # [J, 9, 3]: the entries of each rotation by its vector
-    with torch.no_grad():
-        turned = _pose_columns(model, shaped, rotations, slopes)
+        turned = _pose_columns(model, shaped, rotations, axes)
         basis = torch.cat([model.identity_basis, model.expression_basis], 2).permute(2, 0, 1)
         blend = _skinned(model, shaped + basis, rotations) - vertices  # affine in the shape: the difference is the derivative
         shift = torch.eye(3).to(vertices)[:, None].expand(3, model.vertex_count, 3)
@@ -223,11 +217,14 @@ def model_jacobian(
     return vertices + translation, jacobian
 
 
-def _pose_columns(model: LinearModel, shaped: Tensor, rotations: Tensor, slopes: Tensor) -> Tensor:
-    """[3 J, V, 3] derivatives of the vertices by the rotation vectors: a joint turns all that hangs on it about its place."""
+def _pose_columns(model: LinearModel, shaped: Tensor, rotations: Tensor, axes: Tensor) -> Tensor:
+    """[3 J, V, 3] derivatives of the vertices by the rotation vectors: a joint turns all that hangs on it about its place.
+
+    axes: [J, 3, 3] the rows are what the three numbers of each joint's vector turn about, in the frame of its parent.
+    """
     skinning = model.skinning
     if skinning is None:
-        return torch.einsum("vb,abi->iva", shaped, slopes[0].view(3, 3, 3))
+        return _turned_about(axes[0], shaped @ rotations[0].mT)
     shares, turns, places = _joint_shares(skinning, shaped, rotations)
     hanging, weights = list(shares), list(skinning.weights.unbind(1))
     parents = skinning.parents.tolist()
@@ -237,11 +234,15 @@ def _pose_columns(model: LinearModel, shaped: Tensor, rotations: Tensor, slopes:
     mixed = (skinning.weights @ torch.stack(turns).flatten(1)).view(-1, 3, 3)
     columns = []
     for joint, parent in enumerate(parents):
-        axes = vee(slopes[joint].T.reshape(3, 3, 3) @ rotations[joint].mT)  # [3, 3] one a row, in the parent's frame
-        axes = axes if parent < 0 else axes @ turns[parent].mT
-        arm = hanging[joint] - weights[joint][:, None] * places[joint]
-        column = torch.linalg.cross(axes[:, None].expand(-1, len(arm), -1), arm[None].expand(3, -1, -1))
+        here = axes[joint] if parent < 0 else axes[joint] @ turns[parent].mT
+        column = _turned_about(here, hanging[joint] - weights[joint][:, None] * places[joint])
         if skinning.pose_basis is not None and joint > 0:
-            column = column + (mixed @ (skinning.pose_basis[:, :, 9 * (joint - 1) : 9 * joint] @ slopes[joint])).permute(2, 0, 1)
+            slope = (hat(axes[joint]) @ rotations[joint]).flatten(1).mT  # [9, 3] of the entries of the rotation
+            column = column + (mixed @ (skinning.pose_basis[:, :, 9 * (joint - 1) : 9 * joint] @ slope)).permute(2, 0, 1)
         columns.append(column)
     return torch.cat(columns)
+
+
+def _turned_about(axes: Tensor, arms: Tensor) -> Tensor:
+    """[3, V, 3] how arms [V, 3] move when turned about each axis (a row of [3, 3])."""
+    return torch.linalg.cross(axes[:, None].expand(-1, len(arms), -1), arms[None].expand(3, -1, -1))

@@ -15,7 +15,7 @@ from scipy.sparse import block_diag, coo_matrix, csr_matrix, diags_array, hstack
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError, check_indices, check_shape
+from ..errors import ArgumentError, DataError, check_shape
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import PointIndex, build_index, knn, nearest
 from ..geometry.normals import vertex_normals
@@ -24,11 +24,12 @@ from ..geometry.query import closest_point
 from ..geometry.topology import mesh_topology
 from ..struct import TensorStruct
 from .deformation_graph import build_graph, deform_with_graph, edge_matrix, graph_matrix
-from .fit_model import Landmarks
+from .landmarks import Landmarks, prepare_landmarks
 
 _LARGEST_RATIO = 20.0  # of the sizes of scan and template before another unit is suspected
 _PROBES = 2000  # points that tell the spacing
 _VERTEX_STIFFNESS = 3.0  # of edges of the mesh beside edges of the graph: with less, noise folds faces
+_POINT_DEVIATION = 0.01  # of the template's size: landmarks as exact as that weigh as much as all points
 _SLIDE = 0.1  # how much a shift along the surface counts beside one across it
 _ROTATION_WEIGHT = 0.1  # of the nodes' orthogonality beside the smoothness along their edges; 1 : 10 as in the paper
 
@@ -66,7 +67,7 @@ class NonrigidStep(TensorStruct):
 
 @dataclass(frozen=True)
 class _Scan:
-    """Points in random order, float64 about the template's middle; their index; normals and landmarks if given.
+    """Points in random order, float64 about the template's middle; their index; normals; landmarks (vertices, positions, deviation).
 
     size: the template's diagonal; spacing: the usual distance of neighbouring points.
     """
@@ -76,7 +77,7 @@ class _Scan:
     index: PointIndex
     size: float
     spacing: float
-    landmarks: Landmarks | None
+    landmarks: tuple[Tensor, Tensor, float] | None
 
 
 @dataclass(frozen=True)
@@ -191,19 +192,15 @@ def _prepare(
     size, extent = (float((p.amax(0) - p.amin(0)).norm()) for p in (rest, points))
     if not size / _LARGEST_RATIO < extent < size * _LARGEST_RATIO:
         raise DataError(f"{where}: the scan is {extent:.3g} across, the template {size:.3g}; are they in different units (mm and m)?")
-    if landmarks is not None:
-        check_shape(landmarks.vertices, ["M"], name="landmarks.vertices", where=where, integer=True)
-        check_indices(landmarks.vertices, len(rest), name="landmarks.vertices", where=where)
-        check_shape(landmarks.positions, [len(landmarks.vertices), 3], name="landmarks.positions", where=where, finite=True)
-        landmarks = replace(landmarks, positions=landmarks.positions.double() - middle)
+    marks = prepare_landmarks(landmarks, vertex_count=len(rest), middle=middle, size=size, where=where)
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(options.seed))
     points = (points - middle)[order]
     normals = None if cloud.normals is None else cloud.normals.double()[order]
     index = build_index(points.float())
     spacing = float(knn(points[:_PROBES].float(), index, 2).squared_distance[:, 1].median().sqrt())
-    data = _Scan(points, normals, index, size, spacing, landmarks)
+    data = _Scan(points, normals, index, size, spacing, marks)
     first = closest_point(points[: options.samples].float(), (rest.float(), template.faces)).squared_distance
-    if landmarks is None and not bool((first < (options.reach * size) ** 2).any()):
+    if marks is None and not bool((first < (options.reach * size) ** 2).any()):
         raise DataError(f"{where}: no point of the scan lies within `reach` of the template; align them first (`icp`, `register_global`)")
     return data, rest, middle
 
@@ -230,13 +227,13 @@ def _matches(vertices: Tensor, faces: Tensor, scan: _Scan, reach: float, options
             near = near * ((scan.normals[back.index] * normals).sum(1).abs() > 0.3)
         parts.append(csr_matrix(identity(count)))
         targets, weights, directions = [*targets, scan.points[back.index]], [*weights, near / count], [*directions, normals]
-    marks = scan.landmarks
-    if marks is not None and len(marks.vertices):
-        number = len(marks.vertices)
-        parts.append(csr_matrix((np.ones(number), (np.arange(number), marks.vertices.numpy())), shape=(number, count)))
-        certainty = (0.01 * scan.size / (0.01 * scan.size if marks.deviation is None else marks.deviation)) ** 2
+    if scan.landmarks is not None:
+        index, positions, deviation = scan.landmarks
+        number = len(index)
+        parts.append(csr_matrix((np.ones(number), (np.arange(number), index.numpy())), shape=(number, count)))
+        certainty = (_POINT_DEVIATION * scan.size / deviation) ** 2
         weights = [*weights, torch.full((number,), certainty / number, dtype=torch.float64)]
-        targets, directions = [*targets, marks.positions], [*directions, torch.zeros(number, 3, dtype=torch.float64)]
+        targets, directions = [*targets, positions], [*directions, torch.zeros(number, 3, dtype=torch.float64)]
     joined = [torch.cat(values).numpy() for values in (targets, weights, directions)]
     return _Rows(csr_matrix(vstack(parts)), joined[0], joined[1], joined[2], float(squared.mean().sqrt()))
 
