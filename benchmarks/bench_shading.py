@@ -41,6 +41,7 @@ def pictures(segments: tuple[int, int], size: int) -> Table:
 
     rows: dict[str, Callable[[], object]] = {
         "rasterize alone": partial(up.rasterize, mesh.vertices, mesh.faces, camera),
+        "ray trace alone, tree given": partial(up.raytrace, mesh.vertices, mesh.faces, camera, bvh=up.build_bvh(mesh.vertices, mesh.faces)),
         "Phong": draw,
         "Phong, values taken as linear": partial(draw, shading=up.Shading(color_space="linear")),
         "Gouraud": partial(draw, shading=up.Shading(interpolation="gouraud")),
@@ -49,6 +50,7 @@ def pictures(segments: tuple[int, int], size: int) -> Table:
         "Phong, mipmap prepared": partial(draw, shading=mipmap, appearance=look),
         "Phong, antialiased": partial(draw, options=up.RenderOptions(antialias=True)),
         "Phong, 2 x 2 samples": partial(draw, options=up.RenderOptions(supersampling=2)),
+        "Phong, ray traced": partial(draw, options=up.RenderOptions(raytrace=True)),
         "Phong, hard shadows": partial(draw, options=up.RenderOptions(shadows=True)),
         "Phong, with gradients of vertices and texels": gradients,
     }
