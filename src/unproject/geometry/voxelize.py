@@ -258,7 +258,7 @@ def points_to_tsdf(points: PointCloud, lattice: Lattice, *, truncation: float, n
     found = knn(close, index, min(neighbors, points.point_count)).index
     offset = close[:, None] - points.positions[found]
     squared = offset.square().sum(-1)
-    width = squared.detach().amax(1, keepdim=True).clamp_min(torch.finfo(samples.dtype).tiny) / 4
+    width = squared.amax(1, keepdim=True).clamp_min(torch.finfo(samples.dtype).tiny) / 4
     weight = torch.softmax(-squared / width, dim=1)
     distance = (weight * (offset * points.normals[found]).sum(-1)).sum(1)
     values = sign.index_put((near.nonzero()[:, 0],), (distance / truncation).clamp(-1, 1))
