@@ -15,6 +15,7 @@ import numpy as np
 from .jit import kernel
 
 REGION, OUTLINE, COVER, COLOR, DEPTH, EDGE = 0, 1, 2, 3, 4, 5
+_BEYOND = 0.5  # weight of what a pose shows beyond the mask, which something in front may hide, against what it fails to show
 _LIGHT = 5  # albedo times (1, nx, ny, nz), and an offset
 
 
@@ -341,7 +342,7 @@ def pose_terms_range(
         if weights[REGION] > 0.0:
             pixels = areas[view] * lens[0] * lens[1] / max(center[2] * center[2], 1e-4) / max(facing, 1)
             common = pixels * inside
-            union = pixels * known + shared[0] - common
+            union = shared[0] + _BEYOND * (pixels * known - common)
             overlap = common / union if union > 0.0 else 0.0
             cost[REGION], cost[6 + REGION] = 1.0 - min(overlap, 1.0), known / count
         if weights[COLOR] > 0.0:

@@ -18,7 +18,7 @@ from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
 from .prepare import PoseInput, box_around, guess_foreground, prepare, shown_by
 from .refine import TERMS, Scored, TermWeights, orbit_of
-from .solve import SolverOptions, SolverStep, judge, sight_of, solve
+from .solve import SolverOptions, SolverStep, finest_sights, judge, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
 
 _TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be out of question
@@ -224,7 +224,7 @@ def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
 
 def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions) -> PoseEstimate:
     """Candidates without repetitions, with confidence and covariance."""
-    sights = [sight_of(i, images[0], options.weights, model, resolution=options.solver.resolution, blur=0.012) for i in images]
+    sights = finest_sights(images, options.weights, model, options.solver)
     scored = judge(model, scored.poses, sights)
     scored = scored.pick(scored.cost.argsort())
     poses = model.from_working(scored.poses)

@@ -12,6 +12,8 @@ from .observation import PoseImage
 from .refine import Scored
 from .views import Views
 
+_MOST_HIDDEN, _LEAST_HIDDEN = 0.4, 0.9  # shares of an object's length that are seen, if something hides one end
+
 
 def turned_views(views: Views, turns: int) -> tuple[Tensor, Tensor]:
     """Every view turned about the optical axis: rotations [V * turns, 3, 3] and their views [V * turns]."""
@@ -22,12 +24,11 @@ def turned_views(views: Views, turns: int) -> tuple[Tensor, Tensor]:
     return rotations, torch.arange(len(views.poses)).repeat_interleave(turns)
 
 
-def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tensor, *, size_factor: float = 1.0) -> Tensor:
+def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tensor) -> Tensor:
     """Poses [N, 4, 4] whose silhouettes have the mask's centroid and area, or with depth, its median depth.
 
     Args:
         rotations: [N, 3, 3] for an object on the optical axis; they are turned along to the ray of the mask.
-        size_factor: how much larger (in area) the object is than the mask, if a part of it is hidden.
     """
     assert image.foreground is not None
     weight = image.foreground.double() * image.known
@@ -38,7 +39,7 @@ def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tenso
     y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum()) / total
     ray = torch.tensor([(x - cx) / fx, (y - cy) / fy, 1.0], dtype=torch.float64)
     cosine = 1 / float(ray.norm())
-    solid_angle = total * size_factor * cosine**3 / (fx * fy)
+    solid_angle = total * cosine**3 / (fx * fy)
     distance = (views.areas.double()[view] / solid_angle).sqrt()
     measured = _median_depth(image, weight > 0.5)
     if measured is not None:
@@ -69,6 +70,36 @@ def place_by_box(image: PoseImage, views: Views, rotations: Tensor, view: Tensor
     position = depth[:, None] * ray
     position[:, :2] -= (low[:, :2] + high[:, :2]) / 2
     return _poses(whole, position)
+
+
+def place_behind(image: PoseImage, views: Views, rotations: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses [N, 4, 4] of an object of which the mask shows a part, because something hides one end, and their views [N].
+
+    Across a hidden end the mask is as wide as the object: this width gives the distance. Along it, one of both ends is the object's.
+    """
+    assert image.foreground is not None
+    rows, columns = ((image.foreground > 0.5) & image.known).nonzero().unbind(1)
+    k = image.camera.intrinsics.double()
+    shown = torch.stack([(columns + 0.5 - k[0, 2]) / k[0, 0], (rows + 0.5 - k[1, 2]) / k[1, 1]], 1).double()
+    ray = torch.cat([shown.mean(0), shown.new_ones(1)])
+    whole = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), ray / ray.norm()) @ rotations
+    rim = torch.einsum("nij,npj->npi", whole[:, :2].float(), views.rim[view]).double()
+    poses, chosen = [], []
+    for angle in (0.0, math.pi / 4):
+        axes = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+        (low, high), (rim_low, rim_high) = (torch.aminmax(p @ axes.T, dim=-2) for p in (shown, rim))
+        ways = (rim_high - rim_low) / (high - low)  # the distance by each width
+        for across in (0, 1):
+            hidden = ways[:, across] / ways[:, 1 - across]
+            cut = ((hidden > _MOST_HIDDEN) & (hidden < _LEAST_HIDDEN)).nonzero()[:, 0]
+            depth = ways[cut, across, None]
+            for ends in ((low, rim_low), (high, rim_high)):
+                place = depth * (low + high) / 2 - (rim_low + rim_high)[cut] / 2
+                along = depth * ends[0] - ends[1][cut]
+                place[:, 1 - across] = along[:, 1 - across]
+                poses.append(_poses(whole[cut], torch.cat([place @ axes, depth], 1)))
+                chosen.append(view[cut])
+    return torch.cat(poses), torch.cat(chosen)
 
 
 def _median_depth(image: PoseImage, where: Tensor) -> float | None:

@@ -58,7 +58,7 @@ class ObjectModel(TensorStruct):
         return result
 
 
-def make_object_model(mesh: Mesh, *, face_count: int = 3000) -> ObjectModel:
+def make_object_model(mesh: Mesh, *, face_count: int = 12_000) -> ObjectModel:
     """Prepare a mesh for pose estimation.
 
     Args:

@@ -24,7 +24,7 @@ class TermWeights:
     """How much each term counts in the cost, which is their weighted mean; a term without data counts nothing.
 
     Attributes:
-        region: 1 minus intersection over union of silhouette and mask.
+        region: 1 minus the share of silhouette and mask that is common; what reaches beyond the mask counts half.
         outline: from the object's outline to the mask's. cover: from the mask's outline to the object's.
         color: surface colours under an estimated light and gain.
         depth: measured points to tangent planes.

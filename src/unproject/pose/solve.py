@@ -13,7 +13,7 @@ from torch import Tensor
 from ..lie.se3 import se3_inverse
 from ..lie.so3 import so3_exp
 from ..struct import TensorStruct
-from .hypotheses import distinct, distinct_rows, place_by_box, place_by_mask, turned_views
+from .hypotheses import distinct, distinct_rows, place_behind, place_by_box, place_by_mask, turned_views
 from .object_model import ObjectModel
 from .observation import PoseImage, observe
 from .refine import FindViews, Orbit, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
@@ -21,7 +21,6 @@ from .views import Views, nearest_view, render_views, template_views
 
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
 _BLURRED = 0.4  # weight of the outline of a guessed mask
-_HIDDEN = 1.3  # area of the object over that of the mask, tried beside 1 where there is no depth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class SolverOptions:
     Attributes:
         view_count, turn_count: directions, and turns about the optical axis, of the hypotheses.
         kept: hypotheses that are refined by templates, then finer, then by rendering, then to the end.
-        resolution: pixels of the object's longer side while refining.
+        resolution: pixels of the object's longer side while refining; up to twice as many at the end.
         cache_folder: where templates are kept, or None.
     """
 
@@ -59,8 +58,9 @@ STAGES = (
     Scale(outline=0.05, depth=0.05),
     Scale(outline=0.025, depth=0.03),
     Scale(outline=0.012, depth=0.02),
-    Scale(outline=0.008, depth=0.012),
+    Scale(outline=0.005, depth=0.012),
 )
+FINEST_SIZE = 288
 JUDGE = Scale(outline=0.015, depth=0.015)
 """At which scale the last poses are compared."""
 
@@ -100,8 +100,9 @@ def solve(
     scored = refine(scored.poses, by_rendering(model, 96), sharp, STAGES[2], rounds=3, orbit=orbit)
     scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=5, shift=0.1)
     yield SolverStep(index=3, name="rendering", scored=scored)
-    scored = refine(scored.poses, by_rendering(model, 144), sharp, STAGES[3], rounds=2, steps=4, orbit=orbit)
-    scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=4, shift=0.1)
+    finest = finest_sights(images, weights, model, options)
+    scored = refine(scored.poses, by_rendering(model, FINEST_SIZE), finest, STAGES[3], rounds=3, steps=4, orbit=orbit)
+    scored = distinct(judge(model, scored.poses, finest), kept[3], angle_deg=4, shift=0.1)
     yield SolverStep(index=4, name="finest rendering", scored=scored)
 
 
@@ -122,9 +123,19 @@ def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: Ob
     return Sight(observation=observation, weights=wanted * torch.tensor(scale, dtype=torch.float64), from_first=between)
 
 
+def finest_sights(images: Sequence[PoseImage], weights: TermWeights, model: ObjectModel, options: SolverOptions) -> list[Sight]:
+    """The images as the last refinement takes them: twice as fine, if they have so many pixels."""
+    sights = []
+    for image in images:
+        x0, y0, x1, y1 = image.box
+        resolution = min(2 * options.resolution, max(options.resolution, x1 - x0, y1 - y0))
+        sights.append(sight_of(image, images[0], weights, model, resolution=resolution, blur=0.012))
+    return sights
+
+
 def judge(model: ObjectModel, poses: Tensor, sights: Sequence[Sight]) -> Scored:
     """Score poses by exact renderings at one scale, so that they compare."""
-    return evaluate_all(see(by_rendering(model, 144), poses, sights), poses, sights, JUDGE)[0]
+    return evaluate_all(see(by_rendering(model, FINEST_SIZE), poses, sights), poses, sights, JUDGE)[0]
 
 
 def by_rendering(model: ObjectModel, size: int) -> FindViews:
@@ -181,12 +192,14 @@ def _first(
 def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple[Tensor, Tensor]:
     """Poses from all directions, placed by the mask or by the box, and their views."""
     rotations, view = turned_views(views, options.turn_count)
-    if image.foreground is not None and image.is_sharp:
-        factors = (1.0,) if image.depth is not None else (1.0, _HIDDEN)
-        placed = [place_by_mask(image, views, rotations, view, size_factor=f) for f in factors]
-    else:
-        placed = [place_by_box(image, views, rotations, view)]
-    return torch.cat(placed), view.repeat(len(placed))
+    if image.foreground is None or not image.is_sharp:
+        return place_by_box(image, views, rotations, view), view
+    placed = place_by_mask(image, views, rotations, view)
+    if image.depth is not None:
+        return placed, view
+    boxed = place_by_box(image, views, rotations, view)  # as large as the mask even if something hides a corner
+    behind, seen = place_behind(image, views, rotations, view)
+    return torch.cat([placed, boxed, behind]), torch.cat([view, view, seen])
 
 
 def around_starts(starts: Tensor, angle: float, orbit: Orbit | None, *, spacing: float = 0.26) -> Tensor:

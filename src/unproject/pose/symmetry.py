@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,25 +44,24 @@ def find_symmetries(model: ObjectModel, *, ignore_colors: bool = False) -> Symme
     middle = cloud.mean(0)
     sample = torch.arange(0, len(cloud), max(1, len(cloud) // 700))
     index = build_index(model.cloud)
+    colored = model.is_colored and not ignore_colors
 
-    def holds(linear: Tensor, colored: bool) -> bool:
+    def holds(linear: Tensor, with_colors: bool) -> bool:
         moved = (cloud[sample] - middle) @ linear.T + middle
         found = nearest(moved.float(), index)
         distance = found.squared_distance.sqrt()
         if float(distance.mean()) > _TOLERANCE + 0.004 or float(distance.quantile(0.95)) > _WORST:
             return False
-        return not colored or float((model.colors[1][found.index] - model.colors[1][sample]).abs().mean()) < _COLOR_TOLERANCE
+        return not with_colors or float((model.colors[1][found.index] - model.colors[1][sample]).abs().mean()) < _COLOR_TOLERANCE
 
-    axes = _candidate_axes(cloud - middle)
-    colored = model.is_colored and not ignore_colors
+    def of_frame(axes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        mirrors = [a for a in axes if holds(eye - 2 * a[:, None] * a[None], False)]
+        return mirrors, [turn for axis in axes for turn in _turns_about(axis, lambda turn: holds(turn, colored))]
+
     eye = torch.eye(3, dtype=torch.float64)
-    mirrors = [a for a in axes if holds(eye - 2 * a[:, None] * a[None], False)]
-    turns = []
-    for axis in axes:
-        if all(holds(so3_exp(axis * math.radians(angle)), colored) for angle in (37.0, 101.0, 158.0)):
-            turns.append(so3_exp(axis * (2 * math.pi / _CONTINUOUS_STEPS)))
-        else:
-            turns += [so3_exp(axis * (2 * math.pi / n)) for n in _ORDERS if holds(so3_exp(axis * (2 * math.pi / n)), colored)]
+    _, principal = torch.linalg.eigh((cloud - middle).T @ (cloud - middle))
+    # axes of both frames at once, if a few degrees apart, would make a group of small turns
+    mirrors, turns = max((of_frame(eye), of_frame(principal.T)), key=lambda found: len(found[0]) + len(found[1]))
     group = _generated(turns)
     center = model.center + middle * model.diameter
     motions = torch.eye(4, dtype=torch.float64).repeat(len(group), 1, 1)
@@ -80,14 +80,11 @@ def symmetric_distance(pose: Tensor, others: Tensor, motions: Tensor) -> tuple[T
     return cosine.clamp(-1, 1).acos()[row, best], shift[row, best]
 
 
-def _candidate_axes(centered: Tensor) -> list[Tensor]:
-    """Principal axes and coordinate axes, each once."""
-    _, principal = torch.linalg.eigh(centered.T @ centered)
-    axes: list[Tensor] = []
-    for axis in (*torch.eye(3, dtype=torch.float64), *principal.T):
-        if all(abs(float(axis @ other)) < math.cos(math.radians(1.0)) for other in axes):
-            axes.append(axis)
-    return axes
+def _turns_about(axis: Tensor, holds: Callable[[Tensor], bool]) -> list[Tensor]:
+    """Generators [3, 3] of the turns about an axis that hold."""
+    if all(holds(so3_exp(axis * math.radians(angle))) for angle in (37.0, 101.0, 158.0)):
+        return [so3_exp(axis * (2 * math.pi / _CONTINUOUS_STEPS))]
+    return [turn for turn in (so3_exp(axis * (2 * math.pi / n)) for n in _ORDERS) if holds(turn)]
 
 
 def _generated(turns: list[Tensor]) -> Tensor:

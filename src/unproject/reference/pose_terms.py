@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 REGION, OUTLINE, COVER, COLOR, DEPTH, EDGE = range(6)
+_BEYOND = 0.5
 _Rows = tuple[Tensor, ...]  # gradients [N, 3] at camera points, residuals [N], weights [N]
 
 
@@ -23,7 +24,7 @@ def pose_terms(
         pixels = areas[view] * lens[0] * lens[1] / pose[2, 3].square().clamp(min=1e-4) / max(int(surface.facing.sum()), 1)
         if weights[REGION] > 0:
             known, common = (surface.sure * surface.drawn).sum(), pixels * (surface.sure * surface.foreground * surface.drawn).sum()
-            union = pixels * known + mask_area - common
+            union = mask_area + _BEYOND * (pixels * known - common)
             costs[b, REGION] = 1 - (common / union).clamp(max=1) if union > 0 else 1.0
             costs[b, 6 + REGION] = known / points.shape[1]
         edge = _Rim(rim[view], pose, maps, lens, near_gap)
