@@ -250,6 +250,7 @@ from .render.light import DirectionalLight as DirectionalLight
 from .render.light import PointLight as PointLight
 from .render.light import SphericalHarmonicsLight as SphericalHarmonicsLight
 from .render.light import SpotLight as SpotLight
+from .render.points import render_points as render_points
 from .render.rasterize import Fragments as Fragments
 from .render.rasterize import peel as peel
 from .render.rasterize import rasterize as rasterize

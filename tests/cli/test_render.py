@@ -106,6 +106,23 @@ def test_camera_file_and_size(ball: Path) -> None:
     assert pixels(out).shape == (40, 60, 3)
 
 
+def test_cameras_with_a_lens_are_ray_traced(ball: Path) -> None:
+    """A fisheye's picture: covered where the points of the ball are imaged to. Without a lens, both ways give the same picture."""
+    pose = up.look_at((0.5, 1.0, 2.5), (0.3, 0.2, 0.0))
+    camera = up.make_camera([20.0, 20, 17, 9], pose, image_size=(20, 30), projection="fisheye", distortion=[0.1, 0.0, 0.0, 0.0])
+    up.save_camera(camera, ball.with_name("K.json"))
+    out = ball.with_suffix(".png")
+    assert render(ball, "-o", out, "--camera", ball.with_name("K.json"), "--samples", 1) == 0
+    covered = (pixels(out) < 250).any(-1)
+    corner = up.world_to_screen(camera, up.icosphere(4).vertices)[:, :2].floor().long()
+    expected = np.zeros((20, 30), bool)
+    expected[corner[:, 1].clamp(0, 19), corner[:, 0].clamp(0, 29)] = True
+    assert expected.sum() > 100 and (covered != expected).mean() < 0.08  # the outline's pixels
+    two = [ball.with_name("a.png"), ball.with_name("b.png")]
+    assert render(ball, "-o", two[0], *SMALL) == 0 and render(ball, "-o", two[1], *SMALL, "--raytrace") == 0
+    assert (np.abs(pixels(two[0]).astype(int) - pixels(two[1])) > 3).mean() < 0.01
+
+
 def test_textures_points_and_many_files(tmp_path: Path, ball: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texture = torch.tensor([1.0, 0.0, 0.0]).expand(4, 4, 3)
     uvs = torch.rand(up.icosphere(1).vertex_count, 2)

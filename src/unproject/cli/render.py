@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,11 +26,12 @@ from ..io.cameras import load_camera
 from ..io.images import encode_png
 from ..io.load import load
 from ..io.options import LoadOptions
-from ..render.appearance import Appearance, make_appearance
-from ..render.color import linear_from_srgb
+from ..render.appearance import make_appearance
+from ..render.color import linear_from_srgb, srgb_from_linear
 from ..render.discs import discs_from_points
 from ..render.framing import frame_camera
 from ..render.light import AmbientLight, DirectionalLight, Light
+from ..render.points import point_radii, prepare_points, render_points
 from ..render.render import RenderOptions, RenderResult, default_lights, render_mesh
 from ..render.shade import Shading
 from .light_file import load_lights
@@ -80,7 +81,7 @@ class Options:
     cull: bool = False
     """Leave out faces seen from inside."""
     samples: int = 2
-    """Samples a pixel, along each side."""
+    """Samples a pixel, along each side; points have soft edges instead."""
     transparent: bool = False
     """Leave the background transparent (.png, .webp)."""
     background: str = "white"
@@ -88,7 +89,7 @@ class Options:
     color: str | None = None
     """Colour of the object, instead of its own."""
     point_size: float = 1.0
-    """Size of points, times their usual distance."""
+    """Size of points, times that which closes an evenly sampled surface."""
     depth: bool = False
     """Also write NAME_depth.png: 16 bits, 0 for nothing; the result says how long a step is (depth_scale)."""
     normals: bool = False
@@ -104,13 +105,21 @@ class Options:
 class _Plan:
     """What is the same for all files."""
 
-    size: tuple[int, int] | None
     background: tuple[float, float, float]
     color: tuple[float, float, float] | None
     lights: tuple[Light, ...]
     shading: Shading
     render: RenderOptions
     camera: Camera | None
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A file's contents, ready to be drawn: what a camera has to frame [N, 3], how many faces or points, and how to draw it."""
+
+    points: Tensor
+    facts: dict[str, int]
+    draw: Callable[[Camera], RenderResult]
 
 
 def run(options: Options, terminal: Terminal) -> dict[str, Any]:
@@ -133,53 +142,60 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
 
 def _render_file(source: Path, target: Path, plan: _Plan, options: Options, advance: Any) -> dict[str, Any]:
     with torch.no_grad():
-        mesh = _drawable(load(source, LoadOptions(dtype=torch.float32, allow_outside=options.allow_outside)), plan, options)
-        if mesh.face_count == 0:
-            raise ArgumentError(f"{source}: nothing to draw, it has no faces and no points")
-        look = make_appearance(mesh.materials, plan.shading)
-        shape = {"faces": mesh.face_count}
+        scene = _scene(load(source, LoadOptions(dtype=torch.float32, allow_outside=options.allow_outside)), plan, options, source)
         if target.suffix.lower() in ENDINGS:
-            frames = _turn(mesh, look, plan, options, advance)
-            save_animation(frames, target, fps=options.fps, overwrite=options.manners.overwrite)
-            return {**shape, "written": [target], "frames": _frame_count(options)}
-        camera = _camera(mesh, plan, options, options.azimuth)
-        image = _draw(mesh, camera, look, plan)
+            save_animation(_turn(scene, options, advance), target, fps=options.fps, overwrite=options.manners.overwrite)
+            return {**scene.facts, "written": [target], "frames": _frame_count(options)}
+        image = scene.draw(_camera(scene, plan, options, options.azimuth))
         facts = _save(image, target, options)
         advance()
-        return {**shape, **facts, "azimuth_deg": options.azimuth, "elevation_deg": options.elevation}
+        return {**scene.facts, **facts, "azimuth_deg": options.azimuth, "elevation_deg": options.elevation}
 
 
-def _turn(mesh: Mesh, look: Appearance, plan: _Plan, options: Options, advance: Any) -> Iterator[np.ndarray]:
+def _turn(scene: _Scene, options: Options, advance: Any) -> Iterator[np.ndarray]:
     """Frames of a turntable."""
     count = _frame_count(options)
     azimuth = options.azimuth + torch.arange(count) * (360.0 / count)
-    cameras = _camera(mesh, plan, options, azimuth)
+    cameras = _camera(scene, None, options, azimuth)
     for i in range(count):
-        yield _bytes(_draw(mesh, cameras[i], look, plan).color)
+        yield _bytes(scene.draw(cameras[i]).color)
         advance()
 
 
-def _draw(mesh: Mesh, camera: Camera, look: Appearance, plan: _Plan) -> RenderResult:
-    return render_mesh(mesh, camera, lights=plan.lights, shading=plan.shading, options=plan.render, appearance=look)
-
-
-def _drawable(value: Mesh | PointCloud, plan: _Plan, options: Options) -> Mesh:
-    """The mesh to draw: points become discs; without any colour, or with --color, one grey."""
+def _scene(value: Mesh | PointCloud, plan: _Plan, options: Options, source: Path) -> _Scene:
+    """What to draw, with all that is the same for every view. Without any colour, or with --color, one grey."""
+    count = value.point_count if isinstance(value, PointCloud) else value.face_count
+    if count == 0:
+        raise ArgumentError(f"{source}: nothing to draw, it has no faces and no points")
     if isinstance(value, PointCloud):
-        value = (
-            discs_from_points(value) if value.point_count else Mesh(vertices=value.positions, faces=torch.zeros((0, 3), dtype=torch.int64))
-        )
-        if options.point_size != 1.0:
-            middle = value.vertices.view(-1, 6, 3).mean(1, keepdim=True)
-            larger = middle + options.point_size * (value.vertices.view(-1, 6, 3) - middle)
-            value = dataclasses.replace(value, vertices=larger.view(-1, 3))
-    value = dataclasses.replace(value, materials=tuple(_without_haze(material) for material in value.materials))
-    plain = value.vertex_colors is None and not value.materials and "colors" not in value.face_attributes
+        cloud = prepare_points(value)
+        radius = options.point_size * point_radii(cloud.positions)
+        if not (plan.render.raytrace or plan.render.shadows):  # which only faces have
+            return _Scene(cloud.positions, {"points": count}, _point_drawer(cloud, radius, plan))
+        value = discs_from_points(cloud, radius=radius)
+    mesh = _with_color(value, plan)
+    look = make_appearance(mesh.materials, plan.shading)
+    draw = lambda camera: render_mesh(mesh, camera, lights=plan.lights, shading=plan.shading, options=plan.render, appearance=look)
+    return _Scene(mesh.vertices[mesh.faces.reshape(-1).unique()], {"faces": mesh.face_count}, draw)
+
+
+def _point_drawer(cloud: PointCloud, radius: Tensor, plan: _Plan) -> Callable[[Camera], RenderResult]:
+    if plan.color is not None or cloud.colors is None:
+        shown = srgb_from_linear(torch.full((3,), _GREY)) if plan.color is None else torch.tensor(plan.color)
+        cloud = dataclasses.replace(cloud, colors=shown.expand(cloud.point_count, 3))
+    return lambda camera: render_points(
+        cloud, camera, radius=radius, lights=plan.lights, shading=plan.shading, background=plan.render.background
+    )
+
+
+def _with_color(mesh: Mesh, plan: _Plan) -> Mesh:
+    mesh = dataclasses.replace(mesh, materials=tuple(_without_haze(material) for material in mesh.materials))
+    plain = mesh.vertex_colors is None and not mesh.materials and "colors" not in mesh.face_attributes
     if plan.color is None and not plain:
-        return value
+        return mesh
     chosen = torch.full((3,), _GREY) if plan.color is None else linear_from_srgb(torch.tensor(plan.color))
     material = Material(ambient=chosen, diffuse=chosen, specular=torch.full((3,), 0.08), shininess=torch.tensor(30.0))
-    return dataclasses.replace(value, materials=(material,), face_materials=None, vertex_colors=None, face_attributes={})
+    return dataclasses.replace(mesh, materials=(material,), face_materials=None, vertex_colors=None, face_attributes={})
 
 
 def _without_haze(material: Material) -> Material:
@@ -189,11 +205,12 @@ def _without_haze(material: Material) -> Material:
     return dataclasses.replace(material, specular=torch.zeros(3), specular_texture=None)
 
 
-def _camera(mesh: Mesh, plan: _Plan, options: Options, azimuth: Any) -> Camera:
-    if plan.camera is not None:
+def _camera(scene: _Scene, plan: _Plan | None, options: Options, azimuth: Any) -> Camera:
+    """The camera of the file (in `plan`), or one that frames the scene."""
+    if plan is not None and plan.camera is not None:
         return plan.camera
     return frame_camera(
-        mesh.vertices[mesh.faces.reshape(-1).unique()], image_size=plan.size or (512, 512), azimuth_deg=azimuth,
+        scene.points, image_size=(512, 512) if options.size is None else _size(options.size), azimuth_deg=azimuth,
         elevation_deg=options.elevation, fov_y_deg=options.fov, distance=options.distance, up_axis=options.up,
         orthographic=options.orthographic,
     )  # fmt: skip
@@ -219,7 +236,7 @@ def _plan(options: Options) -> _Plan:
         raytrace=options.raytrace or has_lens,
     )  # fmt: skip
     color = None if options.color is None else _rgb(options.color, "--color")
-    return _Plan(size, background, color, lights, shading, render, camera)
+    return _Plan(background, color, lights, shading, render, camera)
 
 
 def _lights(name: str) -> tuple[Light, ...]:
@@ -312,7 +329,7 @@ def _save(image: RenderResult, target: Path, options: Options) -> dict[str, Any]
         facts["depth_scale"] = scale
         pictures[_beside(target, "depth")] = _encode_depth(image.depth, scale)
     if options.normals:
-        pictures[_beside(target, "normals")] = encode_png(torch.where(image.face[..., None] >= 0, 0.5 * image.normals + 0.5, 0))
+        pictures[_beside(target, "normals")] = encode_png(torch.where(image.depth[..., None] != 0, 0.5 * image.normals + 0.5, 0))
     if options.silhouette:
         pictures[_beside(target, "silhouette")] = encode_png(image.silhouette[..., None])
     for path, data in pictures.items():

@@ -327,7 +327,7 @@ def _result(image: Tensor, layer: _Layer, fragments: Fragments, options: RenderO
     place = (flat.detach()[:, 3] > 0).nonzero()[:, 0]  # colours are encoded where there are some
     color, alpha = flat[place].split((3, 1), 1)
     straight = encode(color / alpha)
-    background = _background(options.background, image).reshape(-1, 3)
+    background = background_image(options.background, image, "render_mesh").reshape(-1, 3)
     partial = ((alpha.detach() < 1) | alpha.requires_grad)[:, 0].nonzero()[:, 0]
     over = straight
     if partial.shape[0]:
@@ -342,16 +342,17 @@ def _result(image: Tensor, layer: _Layer, fragments: Fragments, options: RenderO
     )  # fmt: skip
 
 
-def _background(background: Any, image: Tensor) -> Tensor:
+def background_image(background: Any, image: Tensor, where: str) -> Tensor:
+    """A colour or an image as [..., H, W, 3], of the size and type of `image` [..., H, W, C]."""
     try:
         value = torch.as_tensor(background).to(image)
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentTypeError(f"render_mesh: `options.background` must be a colour or an image, got {describe(background)}") from None
+        raise ArgumentTypeError(f"{where}: `background` must be a colour or an image, got {describe(background)}") from None
     try:
         return value.expand(*image.shape[:-1], 3)
     except RuntimeError:
         size = list(image.shape[:-1])
-        raise ArgumentError(f"render_mesh: `options.background` {list(value.shape)} does not fit images {size} of 3 channels") from None
+        raise ArgumentError(f"{where}: `background` {list(value.shape)} does not fit images {size} of 3 channels") from None
 
 
 def _checked_mesh(mesh: Any, where: str) -> tuple[Mesh | MeshBatch, dict[str, Any]]:
