@@ -6,10 +6,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Struct = TypeVar("Struct", bound="TensorStruct")
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> torch.Size:
+    """The shape that all of them broadcast to, else a ValueError. Torch's own function loads sympy, half a second of every process."""
+    return torch.Size(np.broadcast_shapes(*shapes))
 
 
 class TensorStruct:

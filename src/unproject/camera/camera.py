@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, check_shape, describe
-from ..struct import TensorStruct
+from ..struct import TensorStruct, broadcast_shapes
 
 PROJECTIONS = ("perspective", "orthographic", "fisheye")
 _COEFFICIENT_COUNTS = {"perspective": (5, 8, 12), "orthographic": (), "fisheye": (4,)}
@@ -65,14 +65,14 @@ class Camera(TensorStruct):
                 raise ArgumentError(f"{where}: `distortion` of a {self.projection} camera must be {wanted}, got {got}")
         try:
             _ = self.batch_shape
-        except RuntimeError as error:
+        except ValueError as error:
             raise ArgumentError(f"{where}: batches of `camera_from_world`, `intrinsics` and `distortion` disagree: {error}") from None
 
     @property
     def batch_shape(self) -> torch.Size:
         """The shape [...] of the batch: () for one camera."""
         distortion = () if self.distortion is None else self.distortion.shape[:-1]
-        return torch.broadcast_shapes(self.camera_from_world.shape[:-2], self.intrinsics.shape[:-2], distortion)
+        return broadcast_shapes(self.camera_from_world.shape[:-2], self.intrinsics.shape[:-2], distortion)
 
     @property
     def height(self) -> int:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
+from ..struct import broadcast_shapes
 from .camera import Camera
 from .distortion import distort_fisheye, distort_points, distortion_radius, fisheye_angle, undistort_fisheye, undistort_points
 
@@ -133,14 +134,14 @@ def has_image(camera: Camera, points: Tensor) -> Tensor:
     check_shape(points, [..., "N", 3], name="points", where="has_image")
     z = points[..., 2]
     if camera.projection == "orthographic":
-        return torch.ones(torch.broadcast_shapes(z.shape, (*camera.batch_shape, 1)), dtype=torch.bool, device=z.device)
+        return torch.ones(broadcast_shapes(z.shape, (*camera.batch_shape, 1)), dtype=torch.bool, device=z.device)
     radius = torch.linalg.vector_norm(points[..., :2], dim=-1)
     if camera.projection == "fisheye":
         limit = fisheye_angle(_coefficients(camera, points, 4))[..., None]
         return torch.atan2(radius, z) < limit.clamp(max=torch.pi * (1 - 1e-6))
     front = z > 0
     if camera.distortion is None:
-        return front.expand(torch.broadcast_shapes(z.shape, (*camera.batch_shape, 1)))
+        return front.expand(broadcast_shapes(z.shape, (*camera.batch_shape, 1)))
     return front & (radius < distortion_radius(camera.distortion.to(points.dtype))[..., None] * z)
 
 

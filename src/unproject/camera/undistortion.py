@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
+from ..struct import broadcast_shapes
 from .camera import Camera
 from .transform import camera_to_screen, has_image, pixel_centers, rays_through, world_to_camera
 
@@ -64,7 +65,7 @@ def resample_image(image: Tensor, camera: Camera, new_camera: Camera, *, mode: s
     pixels = pixels.to(image.dtype)
     size = pixels.new_tensor([camera.width, camera.height])
     grid = torch.where(seen[..., None], 2 * pixels / size - 1, -3.0)  # outside, where grid_sample gives zero
-    batch = torch.broadcast_shapes(image.shape[:-3], grid.shape[:-3])
+    batch = broadcast_shapes(image.shape[:-3], grid.shape[:-3])
     flat = image.expand(*batch, *image.shape[-3:]).reshape(-1, *image.shape[-3:]).movedim(-1, 1)
     grid = grid.expand(*batch, *grid.shape[-3:]).reshape(-1, *grid.shape[-3:])
     result = torch.nn.functional.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=False)

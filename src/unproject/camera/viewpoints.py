@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
+from ..struct import broadcast_shapes
 
 
 def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: Any = (0.0, 1.0, 0.0)) -> Tensor:
@@ -126,6 +127,6 @@ def fibonacci_viewpoints(
 
 def rigid_matrix(rotation: Tensor, translation: Tensor) -> Tensor:
     """[..., 4, 4] from a rotation [..., 3, 3] and a translation [..., 3] that broadcast."""
-    batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    batch = broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
     upper = torch.cat([rotation.expand(*batch, 3, 3), translation[..., None].expand(*batch, 3, 1)], -1)
     return torch.cat([upper, upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*batch, 1, 4)], -2)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, check_shape
 from ..ops import lie as ops
 from ..reference import lie as reference
+from ..struct import broadcast_shapes
 from .mean import Group, group_mean
 from .series import has_kernel, stumpff
 from .so3 import hat, so3_left_jacobian, so3_left_jacobian_inverse, so3_random
@@ -129,7 +130,7 @@ def se3_random(
 
 def affine_matrix(linear: Tensor, translation: Tensor) -> Tensor:
     """[..., 4, 4] from [..., 3, 3] and [..., 3] that broadcast, with the last row (0, 0, 0, 1)."""
-    batch = torch.broadcast_shapes(linear.shape[:-2], translation.shape[:-1])
+    batch = broadcast_shapes(linear.shape[:-2], translation.shape[:-1])
     upper = torch.cat([linear.expand(*batch, 3, 3), translation[..., None].expand(*batch, 3, 1)], -1)
     last = torch.eye(4, dtype=upper.dtype, device=upper.device)[3:]
     return torch.cat([upper, last.expand(*batch, 1, 4)], -2)

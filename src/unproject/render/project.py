@@ -18,7 +18,7 @@ from torch import Tensor
 from ..camera.camera import Camera, check_camera
 from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape, describe
 from ..reference.clip import Clipped, clip_near
-from ..struct import TensorStruct
+from ..struct import TensorStruct, broadcast_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +158,8 @@ def _check_mesh(vertices: Tensor, faces: Tensor, where: str) -> Tensor:
 
 def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     try:
-        shape = tuple(torch.broadcast_shapes(vertices.shape[:-2], matrix.shape[:-2]))
-    except RuntimeError:
+        shape = tuple(broadcast_shapes(vertices.shape[:-2], matrix.shape[:-2]))
+    except ValueError:
         got = f"{list(vertices.shape[:-2])} and {list(matrix.shape[:-2])}"
         raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
     points = vertices @ matrix[..., :3].mT + matrix[..., None, :, 3]
@@ -185,8 +185,8 @@ def _ragged(
         lengths = f"{meshes + 1} and {face_ends.shape[0]}"
         raise ArgumentError(f"{where}: `vertex_offsets` and `face_offsets` must have the same length, got {lengths}")
     try:
-        shape = tuple(torch.broadcast_shapes((meshes,), matrix.shape[:-2]))
-    except RuntimeError:
+        shape = tuple(broadcast_shapes((meshes,), matrix.shape[:-2]))
+    except ValueError:
         raise ArgumentError(f"{where}: {meshes} meshes and cameras {list(matrix.shape[:-2])} do not broadcast") from None
     if meshes != shape[-1]:
         raise ArgumentError(f"{where}: a packed batch of one mesh before {shape[-1]} cameras: pass it without offsets")

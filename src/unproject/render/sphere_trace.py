@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, check_shape
 from ..geometry.isosurface import apply_affine
 from ..geometry.voxels import VoxelGrid, sample_grid
-from ..struct import TensorStruct
+from ..struct import TensorStruct, broadcast_shapes
 
 DistanceFunction = Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N"]]
 
@@ -160,7 +160,7 @@ def trace_grid(
     Gradient: the grid's values and transform, origins and directions.
     """
     check_shape(grid.values, ["X", "Y", "Z"], name="grid.values", where="trace_grid")
-    shape = torch.broadcast_shapes(origins.shape, directions.shape)
+    shape = broadcast_shapes(origins.shape, directions.shape)
     near, far = box_range(grid, origins.expand(shape), directions.expand(shape))
     function = lambda points: sample_grid(grid, points)
     return sphere_trace(function, origins, directions, near=near, far=far, steps=steps, tolerance=tolerance)

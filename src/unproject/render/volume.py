@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
 from ..geometry.voxels import VoxelGrid, sample_grid
-from ..struct import TensorStruct
+from ..struct import TensorStruct, broadcast_shapes
 from .sphere_trace import box_range
 
 Field = Callable[[Float[Tensor, "N 3"]], tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]]
@@ -124,7 +124,7 @@ def render_volume(
     Source: as composite; trilinear interpolation of density and colour. Gradient: the grid's values and transform, origins and directions.
     """
     check_shape(grid.values, ["X", "Y", "Z", "1 + C"], name="grid.values", where="render_volume")
-    shape = torch.broadcast_shapes(origins.shape, directions.shape)
+    shape = broadcast_shapes(origins.shape, directions.shape)
     near, far = box_range(grid, origins.expand(shape), directions.expand(shape))
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
