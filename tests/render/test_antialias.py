@@ -12,7 +12,7 @@ from unproject.ops import rasterize as raster_ops
 from unproject.reference import antialias as reference
 
 COLORS = torch.tensor([[1.0, 0.2], [0.3, 0.9]], dtype=torch.float64)
-FINE = 32  # samples a pixel along each axis
+FINE = 64  # samples a pixel along each axis
 
 
 def camera(size: tuple[int, int], scale: int = 1, *, orthographic: bool = False, pose: Tensor | None = None) -> up.Camera:
@@ -108,7 +108,7 @@ def test_gradient_of_a_pose() -> None:
     xi = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad((weights * area(xi, 1)).sum(), xi)
     steps = 0.02 * torch.eye(6, dtype=torch.float64)
-    expected = torch.stack([(weights * (area(s, 32) - area(-s, 32))).sum() / 0.04 for s in steps])
+    expected = torch.stack([(weights * (area(s, FINE) - area(-s, FINE))).sum() / 0.04 for s in steps])
     assert torch.nn.functional.cosine_similarity(gradient, expected, dim=0) > 0.99
 
 

@@ -1,4 +1,4 @@
-"""Analytic antialiasing: a hard raster whose outlines have exact areas, and gradients of where they lie."""
+"""Analytic antialiasing: a hard raster with outlines blended by area (exact for one straight edge a pixel), and their gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def antialias(
 
     The rasterizer looks at pixel centres only. Here each visible outline edge exchanges colour between the two pixels beside it by the
     area that lies between the edge and their border, so that a pixel has the colours of its parts in the share of their areas, and the
-    loss of the image tells where the outlines should go. Costs a small part of the rasterization.
+    loss of the image tells where the outlines should go. The shares are exact for a pixel that one straight edge crosses; a pixel with a
+    corner in it, or with several edges, keeps an error, of up to half a pixel at its worst. Costs a small part of the rasterization.
 
     Args:
         image: [..., H, W, C] made from the fragments: colours, or ones where there is a face.
@@ -69,7 +70,9 @@ def silhouette(
     vertex_offsets: Tensor | None = None,
     face_offsets: Tensor | None = None,
 ) -> Tensor:
-    """How much of each pixel's area the meshes cover, in [0, 1]: a hard raster with antialiased outlines. Arguments as `antialias`.
+    """How much of each pixel's area the meshes cover, in [0, 1]: a hard raster with antialiased outlines (their accuracy: see `antialias`).
+
+    Arguments as `antialias`.
 
     Returns:
         [..., H, W].
