@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .closest_point import push_nearest_first
 from .jit import kernel
-from .simd import bits, first_bit, lane, least, load, maximum, minimum, select, splat, splat_like
+from .simd import bits, element, first_bit, lane, least, load, maximum, minimum, prefetch, select, set_element, splat, splat_like
+
+_LINE = 16  # numbers fetched at once, float32
 
 
 @kernel(fastmath=False)
@@ -80,10 +81,55 @@ def entries_of_boxes(boxes, start, origin, inverse, nearer, first, limit):
     t0 = maximum((load(boxes, start + nx) - ox) * ix, first)  # 0 * inf is NaN, which leaves the other one
     t0 = maximum((load(boxes, start + ny) - oy) * iy, t0)
     t0 = maximum((load(boxes, start + nz) - oz) * iz, t0)
-    t1 = minimum((load(boxes, start + 24 - nx) - ox) * ix * margin, limit)
-    t1 = minimum((load(boxes, start + 40 - ny) - oy) * iy * margin, t1)
-    t1 = minimum((load(boxes, start + 56 - nz) - oz) * iz * margin, t1)
-    return t0, bits(t0 <= t1)
+    t1 = minimum((load(boxes, start + 24 - nx) - ox) * ix, limit)
+    t1 = minimum((load(boxes, start + 40 - ny) - oy) * iy, t1)
+    t1 = minimum((load(boxes, start + 56 - nz) - oz) * iz, t1)
+    return t0, bits(t0 <= t1 * margin)
+
+
+@kernel
+def push_farther(children, boxes, blocks, node, entries, met, stack, keys, top):
+    """Put the children met, but the nearest, on the stack, the farthest lowest. Returns the nearest, and the new top.
+
+    Mostly there is but one, which needs neither stack nor order. What waits on the stack is fetched into the cache meanwhile.
+    """
+    k = first_bit(met)
+    nearest = np.int64(element(children, 8 * node + k))
+    met &= met - 1
+    if met != 0:
+        least_key = lane(entries, k)
+        base = top
+        while met != 0:
+            k = first_bit(met)
+            met &= met - 1
+            child, key = np.int64(element(children, 8 * node + k)), lane(entries, k)
+            if key < least_key:
+                child, nearest, key, least_key = nearest, child, least_key, key
+            if child >= 0:
+                for line in range(0, 48, _LINE):
+                    prefetch(boxes, 48 * child + line)
+            else:
+                for line in range(0, 72, _LINE):
+                    prefetch(blocks, 72 * (-2 - child) + line)
+            place = top
+            while place > base and element(keys, place - 1) < key:
+                set_element(keys, place, element(keys, place - 1))
+                set_element(stack, place, element(stack, place - 1))
+                place -= 1
+            set_element(keys, place, key)
+            set_element(stack, place, child)
+            top += 1
+    return nearest, top
+
+
+@kernel
+def pop_within(stack, keys, top, limit):
+    """The uppermost node that is not beyond the limit, and the height of the stack below it; -1 if there is none."""
+    while top > 0:
+        top -= 1
+        if element(keys, top) <= limit:
+            return np.int64(element(stack, top)), top
+    return np.int64(0), np.int64(-1)
 
 
 @kernel
@@ -110,21 +156,19 @@ def first_hit_range(
             nearest = least(t)
             if nearest < infinity:
                 best, block, guess = nearest, last_block, last_block
-        stack[0], keys[0] = roots[tree], 0
-        top = 1
-        while top > 0:
-            top -= 1
-            node = np.int64(stack[top])
-            if keys[top] > best:
-                continue
-            if node < 0:
+        node, top = np.int64(roots[tree]), np.int64(0)
+        while top >= 0:
+            if node >= 0:
+                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best))
+                if met != 0:
+                    node, top = push_farther(children, boxes, blocks, node, entries, met, stack, keys, top)
+                    continue
+            else:
                 t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, splat(best))
                 nearest = least(t)
                 if nearest < best or (nearest == best and nearest < infinity and block < 0):
                     best, block = nearest, -2 - node
-            else:
-                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best))
-                top = push_nearest_first(children, node, entries, met, stack, keys, top)
+            node, top = pop_within(stack, keys, top, best)
         if block >= 0:
             t, v, w = hits_in_block(blocks, 72 * block, frame, permuted, first, splat(best))
             k = first_bit(bits(t == splat(best)))
@@ -155,7 +199,7 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
             top = 2
         while top > 0:
             top -= 1
-            node = np.int64(stack[top])
+            node = np.int64(element(stack, top))
             if node < 0:
                 t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, limit)
                 if least(t) < np.inf:
@@ -165,7 +209,7 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
             else:
                 _, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, limit)
                 while met != 0:
-                    stack[top] = children[node, first_bit(met)]
+                    set_element(stack, top, element(children, 8 * node + first_bit(met)))
                     met &= met - 1
                     top += 1
 

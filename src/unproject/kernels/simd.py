@@ -120,6 +120,47 @@ def store(typingctx: Any, array: Any, start: Any, value: Any) -> Any:
 
 
 @intrinsic
+def element(typingctx: Any, array: Any, index: Any) -> Any:
+    """array[index] of a contiguous one-dimensional array, without the test for a negative index that Numba makes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [context.cast(builder, args[1], sig.args[1], types.intp)], inbounds=True))
+
+    return array.dtype(array, index), generate
+
+
+@intrinsic
+def set_element(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index] = value, as `element`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        converted = context.cast(builder, args[2], sig.args[2], sig.args[0].dtype)
+        builder.store(converted, builder.gep(data, [context.cast(builder, args[1], sig.args[1], types.intp)], inbounds=True))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), generate
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, row: Any) -> Any:
+    """Ask for the memory where a row of a contiguous array begins, before it is needed."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        view = context.make_array(sig.args[0])(context, builder, args[0])
+        number = context.cast(builder, args[1], sig.args[1], types.intp)
+        stride = cgutils.unpack_tuple(builder, view.strides)[0]
+        pointer = builder.gep(builder.bitcast(view.data, cgutils.voidptr_t), [builder.mul(number, stride)])
+        flags = [ir.Constant(ir.IntType(32), value) for value in (0, 3, 1)]  # to read, to stay, data
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + [flag.type for flag in flags])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [pointer, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, row), generate
+
+
+@intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """A scalar in every lane."""
 

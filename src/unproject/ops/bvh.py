@@ -61,7 +61,7 @@ def refit_face_bvh(vertices: Tensor, faces: Tensor, children: Tensor, block_item
     from ..kernels import bvh as kernels
 
     blocks, block_boxes = _fill(kernels.fill_face_blocks, 9, vertices, block_items, faces.numpy())
-    return _fit(kernels, children, block_boxes), blocks
+    return _fit(kernels, children, block_boxes, vertices), blocks
 
 
 @refit_face_bvh.register_fake
@@ -77,7 +77,7 @@ def build_point_bvh(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Te
     records, items = _make_records(kernels.point_records, points.shape[0], points.numpy())
     children, block_items, roots, depth = _build(kernels, records, items, offsets.numpy())
     blocks, block_boxes = _fill(kernels.fill_point_blocks, 3, points, block_items)
-    boxes = _fit(kernels, children, block_boxes)
+    boxes = _fit(kernels, children, block_boxes, points)
     return boxes, children, blocks, block_items, roots, depth
 
 
@@ -124,11 +124,11 @@ def _fill(
     return blocks, boxes
 
 
-def _fit(kernels: Any, children: Tensor, block_boxes: np.ndarray) -> Tensor:
+def _fit(kernels: Any, children: Tensor, block_boxes: np.ndarray, like: Tensor) -> Tensor:
     """Boxes [M, 6, 8] of the nodes from those of the blocks."""
-    boxes = np.empty(48 * children.shape[0], block_boxes.dtype)
-    kernels.refit_nodes(children.numpy(), block_boxes, boxes)
-    return torch.from_numpy(boxes.reshape(-1, 6, 8))
+    boxes = like.new_empty((children.shape[0], 6, 8))  # torch begins at a cache line, NumPy anywhere
+    kernels.refit_nodes(children.numpy(), block_boxes, boxes.numpy().reshape(-1))
+    return boxes
 
 
 def _build(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -152,7 +152,7 @@ def _build(kernels: Any, records: np.ndarray, items: np.ndarray, offsets: np.nda
     nodes, blocks, depth = totals.tolist()
     places = block_range[:blocks, :1] + np.arange(8)
     block_items = np.where(places < block_range[:blocks, 1:], items[np.minimum(places, count - 1)], np.int32(-1))
-    return torch.from_numpy(children[:nodes].copy()), torch.from_numpy(block_items), torch.from_numpy(roots), torch.tensor(depth)
+    return torch.from_numpy(children[:nodes]).clone(), torch.from_numpy(block_items), torch.from_numpy(roots), torch.tensor(depth)
 
 
 def _split_large(kernels: Any, offsets: np.ndarray, arrays: tuple[np.ndarray, ...]) -> np.ndarray:

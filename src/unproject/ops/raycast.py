@@ -43,7 +43,7 @@ def first_hit(
     face = origins.new_empty(count, dtype=torch.int64)
     weights, distance = origins.new_empty((count, 3)), origins.new_empty(count)
     rays = (origins.numpy(), directions.numpy(), near.numpy(), far.numpy(), batch_index(query_offsets))
-    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy(), blocks.numpy().reshape(-1), block_items.numpy(), depth)
+    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), block_items.numpy(), depth)
     parallel_for(first_hit_range, count, *rays, *tree, face.numpy(), weights.numpy(), distance.numpy(), grain=_GRAIN)
     return weights, distance, face
 
@@ -131,7 +131,7 @@ def any_hit(
 
     hit = origins.new_empty(origins.shape[0], dtype=torch.bool)
     rays = (origins.numpy(), directions.numpy(), near.numpy(), far.numpy(), batch_index(query_offsets))
-    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy(), blocks.numpy().reshape(-1), depth)
+    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), depth)
     parallel_for(any_hit_range, origins.shape[0], *rays, *tree, hit.numpy(), grain=_GRAIN)
     return hit
 
