@@ -1,7 +1,7 @@
 """Files: every format, reader and writer, with peak memory, against Open3D, trimesh, meshio, plyfile and plain NumPy of the same bytes.
 
-Every measurement is a process of its own (a reader must not profit from another's memory), files lie in the page cache.
-`--counts 10000000` measures 10 million elements; `--format` picks formats.
+Every library has a process of its own for each format (a reader must not profit from another's memory); files lie in the page cache.
+`--counts 10000000` measures 10 million elements; `--format`, `--jobs` and `--peers` pick a part, to be joined later with `--join`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import Table, parse_arguments, write_json, write_results
+from harness import Table, join_tables, parse_arguments, write_json, write_results
 
 MESH_FORMATS = ("ply", "ply ascii", "obj", "stl", "stl ascii", "off", "glb")
 CLOUD_FORMATS = ("xyz", "csv", "pcd", "pcd ascii", "pcd compressed")
+_SMALL = 100  # elements of the file that warms up
 PEERS = ("unproject", "numpy", "open3d", "trimesh", "meshio", "plyfile")
 
 WORKER = r"""
 import gc, json, os, sys, threading, time, warnings
 warnings.simplefilter("ignore")
-who, job, name, source, threads, count = sys.argv[1:7]
+who, job, name, threads = sys.argv[1:5]
+sources = sys.argv[5:]
 import numpy as np
-import torch
-torch.set_num_threads(int(threads))
-import unproject as up
-from unproject.io.options import SaveOptions
-from unproject.io.memory import memory_bytes
+if who == "unproject" or job != "read":
+    import torch
+    torch.set_num_threads(int(threads))
+    import unproject as up
+    from unproject.io.options import SaveOptions
+    from unproject.io.memory import memory_bytes
 
 suffix, _, encoding = name.partition(" ")
 cloud = suffix in ("xyz", "csv", "pcd")
@@ -46,7 +49,7 @@ def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
-def reader():
+def reader(source):
     if who == "unproject":
         return lambda: up.load(source)
     if who == "numpy":
@@ -68,7 +71,7 @@ def reader():
             return np.asarray(data["vertex"]["x"]), data["face"].data
         return read
 
-def writer(value, target):
+def writer(value, source, target):
     if who == "unproject":
         options = SaveOptions(encoding=encoding or None)
         return lambda: up.save(value, target, options)
@@ -101,63 +104,56 @@ def writer(value, target):
         parts = [plyfile.PlyElement.describe(vertices, "vertex"), plyfile.PlyElement.describe(faces, "face")]
         return lambda: plyfile.PlyData(parts, text=encoding == "ascii").write(target)
 
-def timed(run, prepare=lambda: None):
-    best, began, runs = float("inf"), time.perf_counter(), 0
-    while runs < 2 or (runs < 15 and time.perf_counter() - began < 2.0):
+def timed(run, prepare, first):
+    best, began, runs = first, time.perf_counter(), 0
+    while runs < 15 and time.perf_counter() - began < 0.8 and first < 4:
         prepare()
         start = time.perf_counter()
         result = run()
         best, runs = min(best, time.perf_counter() - start), runs + 1
         del result
-        if time.perf_counter() - began > 20:
-            break
     return best
 
-if job == "make":
-    import math
-    rows = int(math.sqrt(int(count)))
-    if cloud:
-        generator = torch.Generator().manual_seed(0)
-        positions, normals = torch.randn(2, rows * rows, 3, generator=generator)
-        points = up.PointCloud(positions=positions, normals=torch.nn.functional.normalize(normals, dim=1))
-        up.save(points, source, SaveOptions(encoding=encoding or None))
-    else:
-        mesh = up.torus(segments=(rows, rows))
-        generator = torch.Generator().manual_seed(0)
-        mesh = up.Mesh(vertices=mesh.vertices + 1e-3 * torch.randn(mesh.vertices.shape, generator=generator), faces=mesh.faces)
-        up.save(mesh, source, SaveOptions(encoding=encoding or None))
-elif job == "read":
-    small = up.PointCloud(positions=torch.rand(9, 3), normals=torch.rand(9, 3)) if cloud else up.icosphere(1)
-    warm = source + ".small." + suffix
-    up.save(small, warm, SaveOptions(encoding=encoding or None))
-    if who == "unproject":
-        up.load(warm)
-    os.remove(warm)
-    run = reader()
-    if run is None:
-        sys.exit(3)
+def measure(run, prepare=lambda: None):
     gc.collect()
     before = resident()
     reset_peak()
+    start = time.perf_counter()
     value = run()
+    first = time.perf_counter() - start
     used = peak() - before
-    arrays = memory_bytes(value) if who == "unproject" else 0
+    arrays = memory_bytes(value) if job == "read" and who == "unproject" else 0
     del value
-    print(json.dumps({"seconds": timed(run), "peak": used, "arrays": arrays}))
+    return {"seconds": timed(run, prepare, first), "peak": used, "arrays": arrays}
+
+def make(source):
+    import math
+    rows = int(math.sqrt(int(source.rpartition("_")[2].partition(".")[0])))
+    generator = torch.Generator().manual_seed(0)
+    if cloud:
+        positions, normals = torch.randn(2, rows * rows, 3, generator=generator)
+        return up.PointCloud(positions=positions, normals=torch.nn.functional.normalize(normals, dim=1))
+    mesh = up.torus(segments=(rows, rows))
+    return up.Mesh(vertices=mesh.vertices + 1e-3 * torch.randn(mesh.vertices.shape, generator=generator), faces=mesh.faces)
+
+small, sources = sources[0], sources[1:]
+if job == "make":
+    for source in [small, *sources]:
+        if not os.path.exists(source):
+            up.save(make(source), source, SaveOptions(encoding=encoding or None))
 else:
-    value = up.load(source)
-    target = source + ".out." + suffix
-    run = writer(value, target)
-    if run is None:
-        sys.exit(3)
-    gc.collect()
-    before = resident()
-    reset_peak()
-    run()
-    used = peak() - before
-    new_name = lambda: os.path.exists(target) and os.remove(target)
-    print(json.dumps({"seconds": timed(run, new_name), "peak": used, "arrays": memory_bytes(value)}))
-    os.remove(target)
+    reader(small)()  # what compiles and imports does so here
+for source in sources if job != "make" else ():
+    if job == "read":
+        print(json.dumps(measure(reader(source))), flush=True)
+    else:
+        value = up.load(source)
+        target = source + ".out." + suffix
+        writer(up.load(small), small, target)()
+        os.remove(target)
+        result = measure(writer(value, source, target), lambda: os.path.exists(target) and os.remove(target))
+        print(json.dumps(result | {"arrays": memory_bytes(value)}), flush=True)
+        os.remove(target)
 """
 
 
@@ -175,34 +171,38 @@ def applies(who: str, name: str, job: str) -> bool:
     return True
 
 
-def measure(who: str, job: str, name: str, path: Path, threads: int, count: int) -> dict[str, float] | None:
-    """Seconds and peak bytes of one job in a process of its own; None where it fails."""
-    command = [sys.executable, "-c", WORKER, who, job, name, str(path), str(threads), str(count)]
+def measure(who: str, job: str, name: str, paths: Sequence[Path], threads: int) -> list[dict[str, float]]:
+    """Seconds and peak bytes of one job on files from small to large, in a process of its own; less where it fails on one."""
+    command = [sys.executable, "-c", WORKER, who, job, name, str(threads), *map(str, paths)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    except subprocess.TimeoutExpired:
-        return None
-    if done.returncode != 0 or job == "make":
-        if job == "make" and done.returncode != 0:
-            raise RuntimeError(done.stderr)
-        return None
-    return json.loads(done.stdout.splitlines()[-1])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    except subprocess.TimeoutExpired as error:
+        return _lines(error.stdout)
+    if job == "make" and done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return _lines(done.stdout)
+
+
+def _lines(output: str | bytes | None) -> list[dict[str, float]]:
+    text = output.decode() if isinstance(output, bytes) else output or ""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def bench(name: str, counts: Sequence[int], threads: int, folder: Path, tables: dict[str, Table], chosen: argparse.Namespace) -> None:
     suffix = name.partition(" ")[0]
-    for count in counts:
-        path = folder / f"{name.replace(' ', '_')}_{count}.{suffix}"
-        measure("unproject", "make", name, path, threads, count)
-        for job in chosen.jobs:
-            found = {who: measure(who, job, name, path, threads, count) for who in chosen.peers if applies(who, name, job)}
-            good = {who: value for who, value in found.items() if value is not None}
+    small, *paths = [folder / f"{name.replace(' ', '_')}_{count}.{suffix}" for count in (_SMALL, *sorted(counts))]
+    if not all(path.exists() for path in (small, *paths)):
+        measure("unproject", "make", name, [small, *paths], threads)
+    for job in chosen.jobs:
+        found = {who: measure(who, job, name, [small, *paths], threads) for who in chosen.peers if applies(who, name, job)}
+        for i, (count, path) in enumerate(zip(sorted(counts), paths)):
+            good = {who: values[i] for who, values in found.items() if i < len(values)}
             label = f"{name}, {count:,} {'points' if name in CLOUD_FORMATS else 'vertices'}"
-            ours = good.get("unproject", {"peak": float("nan"), "arrays": 1.0})
-            facts = {"file MB": path.stat().st_size / 1e6, "peak / arrays": ours["peak"] / max(ours["arrays"], 1.0)}
+            facts = {"file MB": path.stat().st_size / 1e6}
+            if "unproject" in good:
+                facts["peak / arrays"] = good["unproject"]["peak"] / max(good["unproject"]["arrays"], 1.0)
             tables[job].add(label, {who: 1e3 * value["seconds"] for who, value in good.items()}, **facts)
             tables[f"{job} memory"].add(label, {who: value["peak"] / 1e6 for who, value in good.items()})
-        path.unlink()
 
 
 def main() -> None:
@@ -211,18 +211,24 @@ def main() -> None:
     extra.add_argument("--format", nargs="*", choices=(*MESH_FORMATS, *CLOUD_FORMATS), default=(*MESH_FORMATS, *CLOUD_FORMATS))
     extra.add_argument("--jobs", nargs="*", choices=("read", "write"), default=("read", "write"))
     extra.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
+    extra.add_argument("--folder", type=Path, help="where the files are kept, to be used again; by default a temporary one")
     chosen, sys.argv[1:] = extra.parse_known_args()
     options = parse_arguments(f"{__doc__}\n{extra.format_help()}")
+    tables = join_tables(options.join) if options.join else run(options, chosen)
+    write_json(options.json, tables)
+    if options.write:
+        write_results("bench_io", tables, notes=NOTES)
+
+
+def run(options: argparse.Namespace, chosen: argparse.Namespace) -> list[Table]:
     counts = [10_000] if options.quick else chosen.counts
     titles = {job: {"read": "reading", "write": "writing"}[job] for job in chosen.jobs}
     tables = {job: Table(title, PEERS) for job, title in titles.items()}
     tables |= {f"{job} memory": Table(f"{title}: memory beyond what the process had", PEERS, unit="MB") for job, title in titles.items()}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         for name in chosen.format:
-            bench(name, counts, options.threads, Path(folder), tables, chosen)
-    write_json(options.json, list(tables.values()))
-    if options.write:
-        write_results("bench_io", list(tables.values()), notes=NOTES)
+            bench(name, counts, options.threads, chosen.folder or Path(temporary), tables, chosen)
+    return list(tables.values())
 
 
 NOTES = """Meshes are noisy tori with two faces a vertex and no attributes; clouds have normals. `numpy` reads the same bytes with

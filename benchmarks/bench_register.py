@@ -1,28 +1,28 @@
-"""Registration beside Open3D and small_gicp: the RMSE that each ends with, the time it takes, and success from random starts.
+"""Registration beside Open3D and small_gicp: the RMSE that each ends with, its time, success from random starts; and deformable models.
 
-    python benchmarks/bench_register.py [--quick] [--json FILE] [--write] [--data FOLDER]
-
-RMSE and fitness are measured by one judge for all, on all points, within the given distance. FOLDER is that of the scans; by default
-$UNPROJECT_DATA/scans.
+RMSE and fitness are measured by one judge for all, on all points, within the given distance. `--data` is the folder of the scans, by
+default $UNPROJECT_DATA/scans. `--parts` and `--pairs` pick what to measure, to be joined later with `--join`.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open3d as o3d
 import small_gicp
 import torch
-from harness import Table, parse_arguments, write_json, write_results
+from harness import Table, join_tables, parse_arguments, write_json, write_results
 from scipy.spatial import cKDTree
 
 import unproject as up
+from unproject.geometry.scan import scan_mesh
 from unproject.lie.se3 import se3_random
 from unproject.lie.so3 import so3_distance
 
@@ -81,10 +81,11 @@ METHODS = {
 }
 
 
-def refinement(folder: Path, quick: bool) -> list[Table]:
+def refinement(folder: Path, pairs: list[str], quick: bool) -> list[Table]:
     """Every method from the same start: the pose found without one, disturbed by a fifth of the distance and a degree."""
     accuracy, seconds = Table("RMSE after refinement", list(METHODS), unit="mm"), Table("time of refinement", list(METHODS))
-    for name, (first, second, distance) in list(PAIRS.items())[: 2 if quick else None]:
+    for name in pairs:
+        first, second, distance = PAIRS[name]
         source, target = read(folder / first, 8 if quick else 4), read(folder / second, 8 if quick else 4)
         clouds = [up.PointCloud(positions=torch.from_numpy(p)) for p in (source, target)]
         found = up.register_global(*clouds).target_from_source
@@ -103,11 +104,11 @@ def refinement(folder: Path, quick: bool) -> list[Table]:
     return [accuracy, seconds]
 
 
-def random_starts(folder: Path, quick: bool) -> Table:
+def random_starts(folder: Path, pairs: list[str], starts: int) -> Table:
     """Share of random starts from which the motion without a start is right, and the mean time."""
     table = Table("random starts", ["unproject"], unit="% right")
-    starts = 2 if quick else 10
-    for name, (first, second, distance) in list(PAIRS.items())[: 2 if quick else None]:
+    for name in pairs:
+        first, second, distance = PAIRS[name]
         source, target = (up.PointCloud(positions=torch.from_numpy(read(folder / path, 8)).float()) for path in (first, second))
         truth = up.icp(source, target, up.register_global(source, target).target_from_source, up.IcpOptions(max_distance=distance))
         size = float((source.positions.amax(0) - source.positions.amin(0)).norm())
@@ -126,22 +127,91 @@ def random_starts(folder: Path, quick: bool) -> Table:
     return table
 
 
+def deformable(quick: bool) -> list[Table]:
+    """What each way to deform a template makes of a scan of a posed body, and as-rigid-as-possible beside Open3D's on a bar."""
+    model = up.sample_body_model(resolution=32 if quick else 56)
+    generator = torch.Generator().manual_seed(0)
+    pose = 0.25 * torch.randn(model.joint_count, 3, generator=generator)
+    truth = up.pose_model(model, torch.randn(model.identity_count, generator=generator), None, pose, torch.tensor([1.0, 2.0, 3.0]))
+    scan = scan_mesh(up.Mesh(vertices=truth, faces=model.faces), points=10_000, views=12, noise=0.002, outliers=0.02, seed=1)
+    index = torch.tensor(list(model.landmarks.values()))
+    marks = up.Landmarks(vertices=index, positions=truth[index], deviation=0.01)
+    ways = {
+        "linear model, landmarks": lambda: up.fit_model(scan, model, marks),
+        "linear model": lambda: up.fit_model(scan, model),
+        "deformation graph, landmarks": lambda: up.register_graph(near, scan, marks),
+        "optimal step ICP, landmarks": lambda: up.nonrigid_icp(near, scan, marks),
+    }
+    motion = up.umeyama(model.mean[index], truth[index])
+    near = up.Mesh(vertices=up.se3_apply(motion, model.mean), faces=model.faces)
+    table = Table(
+        f"a posed body of {model.vertex_count} vertices, 1.8 across, from 10,000 points with 0.2 % noise", ["unproject"], unit="s"
+    )
+    for name, way in ways.items():
+        begin = time.perf_counter()
+        *_, last = way()
+        off = 1e3 * (last.mesh.vertices - truth).norm(dim=1)
+        surface = 1e3 * up.closest_point(truth, last.mesh.to(torch.float32)).squared_distance.sqrt()
+        table.add(name, {"unproject": time.perf_counter() - begin}, vertices_off=float(off.median()), surface_off=float(surface.mean()))
+    return [table, arap(quick)]
+
+
+def arap(quick: bool) -> Table:
+    """A bar bent by its ends, 50 rounds: time and energy beside Open3D's."""
+    bar = up.cylinder(0.1, 2.0, segments=(16, 40) if quick else (48, 200))
+    ends = (bar.vertices[:, 2].abs() > 0.95).nonzero()[:, 0]
+    turn = up.so3_exp(torch.tensor([0.6, 0.0, 0.0]))
+    targets = torch.where(bar.vertices[ends, 2:] > 0, bar.vertices[ends] @ turn.T, bar.vertices[ends] @ turn)
+    shape = up.to_open3d(bar).to_legacy()
+    handles = o3d.utility.IntVector(ends.tolist())
+
+    def open3d_arap() -> torch.Tensor:
+        places = o3d.utility.Vector3dVector(targets.double().numpy())
+        return torch.from_numpy(np.asarray(shape.deform_as_rigid_as_possible(handles, places, max_iter=50).vertices)).float()
+
+    ways = {"unproject": lambda: up.arap_deform(bar, ends, targets, iterations=50).vertices, "open3d": open3d_arap}
+    table = Table("as rigid as possible, 50 rounds", list(ways))
+    times, energy = {}, {}
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            vertices = way()
+            times[name] = 1e3 * (time.perf_counter() - begin)
+            energy[name] = float(up.arap_energy(vertices, bar.vertices, up.mesh_topology(bar)))
+    table.add(f"bar, {bar.vertex_count} vertices", times, energy=energy["unproject"], energy_open3d=energy["open3d"])
+    return table
+
+
+def run(options: argparse.Namespace, chosen: argparse.Namespace) -> list[Table]:
+    pairs, tables = chosen.pairs[: 2 if options.quick else None], []
+    if "refinement" in chosen.parts:
+        tables += refinement(chosen.data, pairs, options.quick)
+    if "starts" in chosen.parts:
+        tables.append(random_starts(chosen.data, pairs, 2 if options.quick else chosen.starts))
+    if "deformable" in chosen.parts:
+        tables += deformable(options.quick)
+    return tables
+
+
 def main() -> None:
-    folder: Any = Path(os.environ.get("UNPROJECT_DATA", ".")) / "scans"
-    if "--data" in sys.argv:
-        place = sys.argv.index("--data")
-        folder = Path(sys.argv[place + 1])
-        del sys.argv[place : place + 2]
-    options = parse_arguments(__doc__)
+    extra = argparse.ArgumentParser(add_help=False)
+    extra.add_argument("--data", type=Path, default=Path(os.environ.get("UNPROJECT_DATA", ".")) / "scans")
+    parts = ("refinement", "starts", "deformable")
+    extra.add_argument("--parts", nargs="*", choices=parts, default=parts)
+    extra.add_argument("--pairs", nargs="*", choices=list(PAIRS), default=list(PAIRS))
+    extra.add_argument("--starts", type=int, default=math.ceil(100 / len(PAIRS)), help="random starts of each pair")
+    chosen, sys.argv[1:] = extra.parse_known_args()
+    options = parse_arguments(f"{__doc__}\n{extra.format_help()}")
     torch.manual_seed(0)
-    tables = [*refinement(folder, options.quick), random_starts(folder, options.quick)]
+    tables = join_tables(options.join) if options.join else run(options, chosen)
     write_json(options.json, tables)
     if options.write:
-        write_results(
-            "bench_register",
-            tables,
-            notes="RMSE within 5 cm (rooms: 30 cm) of all matches, by one judge. small_gicp thins to 1/20 of that.",
-        )
+        write_results("bench_register", tables, notes=NOTES)
+
+
+NOTES = """RMSE within 5 cm (rooms: 30 cm) of all matches, by one judge, of every fourth point; small_gicp thins to 1/20 of that distance. A
+random start is right within 3 degrees and 2 % of the size. Of the body: the median distance of vertices to where they belong, and the mean
+distance of these places to the fitted surface, in thousandths of the unit."""
 
 
 if __name__ == "__main__":

@@ -98,12 +98,13 @@ def _processor() -> str:
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
-    """--quick, --threads N, --json FILE and --write, which every benchmark has; sets the threads and prints the header."""
+    """--quick, --threads N, --json FILE, --join FILES and --write, which every benchmark has; sets the threads and prints the header."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, unproject and OpenMP peers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     parser.add_argument("--write", action="store_true", help="put the tables into this benchmark's section of RESULTS.md")
+    parser.add_argument("--join", type=Path, nargs="+", metavar="FILE", help="measure nothing; take the tables of earlier --json files")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print("  ".join(f"{name} {value}" for name, value in machine().items()))
@@ -113,8 +114,27 @@ def parse_arguments(description: str | None) -> argparse.Namespace:
 def write_json(path: Path | None, tables: Sequence[Table]) -> None:
     """The tables with the machine's facts, if a file is asked for."""
     if path is not None:
-        content = {"machine": machine(), "tables": [{"title": t.title, "unit": t.unit, "ours": t.ours, "rows": t.rows} for t in tables]}
+        content = {"machine": machine(), "tables": [_content(t) for t in tables]}
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _content(table: Table) -> dict[str, Any]:
+    return {"title": table.title, "unit": table.unit, "ours": table.ours, "columns": table.columns, "rows": table.rows}
+
+
+def join_tables(paths: Sequence[Path]) -> list[Table]:
+    """Tables that were measured in pieces: those of one title become one, rows of one label one row."""
+    tables: dict[str, Table] = {}
+    for path in paths:
+        for content in json.loads(path.read_text(encoding="utf-8"))["tables"]:
+            title = content["title"]
+            if title not in tables:
+                tables[title] = Table(title, content["columns"], ours=content["ours"], unit=content["unit"])
+            table = tables[title]
+            for row in content["rows"]:
+                known = next((r for r in table.rows if r["label"] == row["label"]), None)
+                table.rows.append(row) if known is None else known.update(row)
+    return list(tables.values())
 
 
 def write_results(name: str, tables: Sequence[Table], *, notes: str = "") -> None:

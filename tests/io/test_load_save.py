@@ -206,6 +206,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     for value, name, reason in (
         (mesh, "a.nonsense", "no ending that can be written"),
         (replace(mesh, faces=mesh.faces + 1), "a.ply", "must lie in"),
+        (replace(mesh, faces=mesh.faces - 1), "a.ply", "must lie in"),
+        (replace(mesh, faces=mesh.faces + 1, face_attributes={"part": mesh.faces[:, 0]}), "a.ply", "must lie in"),
+        (replace(mesh, faces=mesh.faces + 1), "a.obj", "must lie in"),
         (replace(mesh, vertex_colors=torch.zeros(3, 3)), "a.ply", "12 rows"),
         (PointCloud(positions=torch.zeros(3, 3)), "a.stl", "without faces"),
     ):

@@ -82,9 +82,9 @@ def save(value: Mesh | PointCloud, path: PathLike, options: SaveOptions | None =
     """
     if not isinstance(value, (Mesh, PointCloud)):
         raise ArgumentTypeError(f"save: the value must be a Mesh or a PointCloud, got {type(value).__name__}")
-    _check(value)
     target, chosen = Path(path), options or SaveOptions()
     kind = output_format(target)
+    _check(value, kind)
     check_target(target, overwrite=overwrite)
     if kind in CLOUD_FORMATS and isinstance(value, Mesh):
         value = points_from_mesh(value)
@@ -102,12 +102,13 @@ def _function(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f".{module}", __package__), attribute)
 
 
-def _check(value: Mesh | PointCloud) -> None:
-    """Refuse fields whose rows do not match, before a file is begun."""
+def _check(value: Mesh | PointCloud, kind: str) -> None:
+    """Refuse fields whose rows do not match, before a file is begun. The writer of PLY checks the faces itself."""
     if isinstance(value, Mesh):
         check_shape(value.vertices, ["V", 3], name="vertices", where="save")
         check_shape(value.faces, ["F", 3], name="faces", where="save", integer=True)
-        check_indices(value.faces, value.vertex_count, name="faces", where="save")
+        if kind != "ply":
+            check_indices(value.faces, value.vertex_count, name="faces", where="save")
         rows = {"vertex_normals": value.vertex_normals, "vertex_colors": value.vertex_colors, **value.vertex_attributes}
         face_rows = {"face_uvs": value.face_uvs, "corner_normals": value.corner_normals, "face_materials": value.face_materials}
         _check_rows({**face_rows, **value.face_attributes}, value.face_count)

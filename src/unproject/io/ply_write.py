@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, check_indices
 from ..geometry.material import Material
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
@@ -54,7 +54,10 @@ def write_ply(value: Mesh | PointCloud, path: Path, outputs: OutputFiles, option
         textures, numbers = _textures(value, path, outputs, options)
         comments += [f"{TEXTURE_COMMENT} {name}" for name in textures]
         tables.append(("vertex", value.vertex_count, _vertex_fields(value, options)))
-        tables.append(("face", value.face_count, _face_fields(value, numbers, options)))
+        faces = _face_fields(value, numbers, options)
+        if not _only_triangles(faces, encoding):
+            check_indices(value.faces, value.vertex_count, name="faces", where="save")
+        tables.append(("face", value.face_count, faces))
     else:
         tables.append(("vertex", value.point_count, _point_fields(value, options)))
     tables += _other_tables(value.metadata)
@@ -62,7 +65,10 @@ def write_ply(value: Mesh | PointCloud, path: Path, outputs: OutputFiles, option
     header = Header(encoding, elements, tuple(comments), tuple(str(c) for c in value.metadata.get("obj_info", ())))
     write_all(file, format_header(header))
     for name, count, fields in tables:
-        _write_table(file, name, count, fields, encoding)
+        if name == "face" and isinstance(value, Mesh) and _only_triangles(fields, encoding):
+            _write_triangles(file, value.faces, value.vertex_count)
+        else:
+            _write_table(file, count, fields, encoding)
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -212,15 +218,17 @@ def _other_tables(metadata: Mapping[str, Any]) -> list[tuple[str, int, list[Fiel
     return tables
 
 
-def _write_table(file: BinaryIO, name: str, count: int, fields: list[Field], encoding: str) -> None:
+def _only_triangles(fields: Sequence[Field], encoding: str) -> bool:
+    return encoding == LITTLE and len(fields) == 1 and fields[0].kind == "i4"
+
+
+def _write_table(file: BinaryIO, count: int, fields: list[Field], encoding: str) -> None:
     if count == 0 or not fields:
         return
     if any(isinstance(f.values, tuple) for f in fields):
         _write_uneven(file, count, fields, encoding)
     elif encoding == ASCII:
         _write_text(file, count, fields)
-    elif encoding == LITTLE and name == "face" and len(fields) == 1 and fields[0].kind == "i4":
-        _write_triangles(file, fields[0].values)  # type: ignore[arg-type]
     else:
         _write_binary(file, count, fields, ">" if encoding == BIG else "<")
 
@@ -240,18 +248,29 @@ def _write_text(file: BinaryIO, count: int, fields: Sequence[Field]) -> None:
     write_rows(file, count, cells)
 
 
-def _write_triangles(file: BinaryIO, faces: np.ndarray) -> None:
+def _write_triangles(file: BinaryIO, indices: Tensor, vertex_count: int) -> None:
+    """Faces that have nothing but their vertices; the indices are checked as they are packed.
+
+    Raises:
+        ArgumentError: an index out of range.
+    """
     from ..kernels.unpack_rows import pack_triangles
 
-    faces = np.ascontiguousarray(faces, np.int64)
+    faces = np.ascontiguousarray(array(indices), np.int64)
     reserve_space(file, 13 * len(faces))
     buffer = np.empty(13 * min(len(faces), _TRIANGLES) + PAGE + 16, np.uint8)
     view, address, kept = buffer.data, buffer.ctypes.data, 0
     place = file.tell() if file.seekable() else 0
+    fit: list[bool] = []
     for begin in range(0, len(faces), _TRIANGLES):  # packing beside the system's copying would slow both: one after the other
         end, to = min(len(faces), begin + _TRIANGLES), address + kept - 13 * begin
-        packing = lambda b, e, first=begin, to=to: pack_triangles(first + b, first + e, faces, to + 13 * (first + b))
-        for_each_range(packing, end - begin, grain=_ROWS)
+
+        def pack(b: int, e: int, first: int = begin, to: int = to) -> None:
+            fit.append(pack_triangles(first + b, first + e, faces, vertex_count, to + 13 * (first + b)))
+
+        for_each_range(pack, end - begin, grain=_ROWS)
+        if not all(fit):
+            check_indices(indices, vertex_count, name="faces", where="save")
         filled = kept + 13 * (end - begin)
         cut = filled if end == len(faces) else filled - (place + filled) % PAGE  # whole pages are written faster
         write_all(file, view[:cut])

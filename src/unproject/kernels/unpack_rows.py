@@ -194,12 +194,19 @@ def read_rows(begin, stop, fd, position, row_bytes, program):
 
 
 @kernel(fastmath=False)
-def pack_triangles(begin, stop, faces, target):
-    """The reverse of unpack_triangles: rows begin to stop of faces, to address `target` of row `begin`."""
+def pack_triangles(begin, stop, faces, limit, target):
+    """The reverse of unpack_triangles: rows begin to stop of faces, to address `target` of row `begin`.
+
+    Returns whether all indices lie in [0, limit): checked here, as reading them once more would take as long as all the rest.
+    """
     pos = target
+    largest = np.uint64(0)
     for row in range(begin, stop):
+        a, b, c = np.uint64(faces[row, 0]), np.uint64(faces[row, 1]), np.uint64(faces[row, 2])  # negative ones become large
+        largest = max(max(largest, a), max(b, c))
         store8(pos, np.uint8(3))
-        store32(pos + 1, np.uint32(faces[row, 0]))
-        store32(pos + 5, np.uint32(faces[row, 1]))
-        store32(pos + 9, np.uint32(faces[row, 2]))
+        store32(pos + 1, np.uint32(a))
+        store32(pos + 5, np.uint32(b))
+        store32(pos + 9, np.uint32(c))
         pos += 13
+    return largest < np.uint64(limit)
