@@ -20,6 +20,7 @@ from .refine import FindViews, Orbit, Scale, Scored, Sight, TermWeights, by_temp
 from .views import Views, nearest_view, render_views, template_views
 
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
+_NUDGED, _NUDGE_DEPTH, _NUDGE_TURN = 3, 0.06, 0.14  # how many of the best poses; share of the distance; radians
 _BLURRED = 0.4  # weight of the outline of a guessed mask
 
 
@@ -30,7 +31,7 @@ class SolverOptions:
     Attributes:
         view_count, turn_count: directions, and turns about the optical axis, of the hypotheses.
         kept: hypotheses that are refined by templates, then finer, then by rendering, then to the end.
-        resolution: pixels of the object's longer side while refining; up to twice as many at the end.
+        resolution: pixels of the object's longer side while refining; twice as many at the end.
         cache_folder: where templates are kept, or None.
     """
 
@@ -58,10 +59,10 @@ STAGES = (
     Scale(outline=0.05, depth=0.05),
     Scale(outline=0.025, depth=0.03),
     Scale(outline=0.012, depth=0.02),
-    Scale(outline=0.005, depth=0.012),
+    Scale(outline=0.005, depth=0.012, color=0.6),
 )
 FINEST_SIZE = 288
-JUDGE = Scale(outline=0.015, depth=0.015)
+JUDGE = Scale(outline=0.015, depth=0.015, color=0.6)
 """At which scale the last poses are compared."""
 
 
@@ -99,9 +100,15 @@ def solve(
     yield SolverStep(index=2, name="finer templates", scored=scored)
     scored = refine(scored.poses, by_rendering(model, 96), sharp, STAGES[2], rounds=3, orbit=orbit)
     scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=5, shift=0.1)
+    nearby = torch.cat([scored.poses, nudged(scored.poses[:_NUDGED], orbit)])  # refinement can end beside the best pose, on a wrong edge
+    scored = refine(nearby, by_rendering(model, 96), sharp, STAGES[2], rounds=2, orbit=orbit)
+    scored = distinct(judge(model, scored.poses, sharp), kept[3], angle_deg=4, shift=0.08)
     yield SolverStep(index=3, name="rendering", scored=scored)
     finest = finest_sights(images, weights, model, options)
-    scored = refine(scored.poses, by_rendering(model, FINEST_SIZE), finest, STAGES[3], rounds=3, steps=4, orbit=orbit)
+    nearby = torch.cat([scored.poses, nudged(scored.poses[:_NUDGED], orbit, size=0.5)])
+    scored = refine(nearby, by_rendering(model, 144), finest, STAGES[2], rounds=2, orbit=orbit)
+    scored = distinct(judge(model, scored.poses, finest), kept[3], angle_deg=1, shift=0.03)
+    scored = refine(scored.poses, by_rendering(model, FINEST_SIZE), finest, STAGES[3], rounds=2, steps=4, orbit=orbit)
     scored = distinct(judge(model, scored.poses, finest), kept[3], angle_deg=4, shift=0.1)
     yield SolverStep(index=4, name="finest rendering", scored=scored)
 
@@ -124,13 +131,8 @@ def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: Ob
 
 
 def finest_sights(images: Sequence[PoseImage], weights: TermWeights, model: ObjectModel, options: SolverOptions) -> list[Sight]:
-    """The images as the last refinement takes them: twice as fine, if they have so many pixels."""
-    sights = []
-    for image in images:
-        x0, y0, x1, y1 = image.box
-        resolution = min(2 * options.resolution, max(options.resolution, x1 - x0, y1 - y0))
-        sights.append(sight_of(image, images[0], weights, model, resolution=resolution, blur=0.012))
-    return sights
+    """The images as the last refinement takes them: twice as fine."""
+    return [sight_of(image, images[0], weights, model, resolution=2 * options.resolution, blur=0.012) for image in images]
 
 
 def judge(model: ObjectModel, poses: Tensor, sights: Sequence[Sight]) -> Scored:
@@ -220,6 +222,16 @@ def around_starts(starts: Tensor, angle: float, orbit: Orbit | None, *, spacing:
     axis = torch.nn.functional.normalize(torch.randn(len(repeated), 3, generator=generator, dtype=torch.float64), dim=1)
     turn = so3_exp(axis * (angle * torch.rand(len(repeated), 1, generator=generator, dtype=torch.float64) ** (1 / 3)))
     return moved_rotation(repeated, turn)
+
+
+def nudged(poses: Tensor, orbit: Orbit | None, *, size: float = 1.0) -> Tensor:
+    """Poses [8 N, 4, 4] around some [N, 4, 4]: nearer, farther, and turned about each axis of the camera both ways."""
+    way = torch.cat([torch.eye(4, dtype=torch.float64), -torch.eye(4, dtype=torch.float64)])
+    step = poses.new_zeros(8, len(poses), 6)
+    step[..., :3] = size * _NUDGE_DEPTH * way[:, None, :1] * poses[:, :3, 3]
+    step[..., 3:] = size * _NUDGE_TURN * way[:, None, 1:]
+    result = moved(poses.repeat(8, 1, 1), step.flatten(0, 1))
+    return result if orbit is None else orbit.settle(result)
 
 
 def moved_rotation(poses: Tensor, turn: Tensor) -> Tensor:
