@@ -18,6 +18,7 @@ from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, so
 ROUNDS = 4  # solves with new weights for the final estimate
 _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
+_TOLERANCE, _POLISH_TOLERANCE = 3e-3, 1e-2  # of a solve; what a polish solves for is a small correction
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
 
 
@@ -107,6 +108,7 @@ def solve_round(
         stiffness=stiffness,
         start=None if polish else state.values,
         rest=state.values if polish else None,
+        tolerance=_POLISH_TOLERANCE if polish else _TOLERANCE,
     )
     value, slope = interpolate(problem.lattice, values, problem.points)
     steep = slope.norm(dim=1)

@@ -23,7 +23,7 @@ _HELD_OUT = 0.15
 _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
 _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
-_NORMAL_SHARE = 0.1  # most of a distance is noise that no candidate explains, most of a normal's difference is not
+_NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 
 
 def trial_points(scene: Scene) -> Tensor | None:
@@ -78,8 +78,8 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, asked: T
             closer than what the surface predicts.
 
     Returns:
-        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of the
-        function's slope and its normal (0 if normals are not trusted).
+        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of its
+        normal and the surface's there (0 if normals are not trusted).
     """
     share = (~asked).to(problem.points.dtype)
     state = start
@@ -90,8 +90,9 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, asked: T
     distance = _distance_along(problem, polished, points, normals)
     if not problem.trust_normals:
         return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
-    _, slope = interpolate(problem.lattice, polished.values, points)
-    return state, torch.stack([distance, (slope - normals).norm(dim=1).nan_to_num(1.0)], dim=1)
+    _, slope = interpolate(problem.lattice, polished.values, points + distance[:, None] * normals)  # where the surface is
+    turned = (torch.nn.functional.normalize(slope, dim=1) - normals).norm(dim=1)
+    return state, torch.stack([distance, turned.nan_to_num(1.0)], dim=1)
 
 
 def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
