@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, describe
 from ..struct import TensorStruct
+from .vectors import dot, unit_and_length
 
 FRAMES = ("world", "camera")
 
@@ -194,15 +195,15 @@ def arriving(light: Light, normal: Tensor, places: Places) -> Arriving:
     if isinstance(light, AmbientLight):
         return Arriving(color=color)
     if isinstance(light, DirectionalLight):
-        toward = -_unit(_direction(light, places))[0]
+        toward = -unit_and_length(_direction(light, places))[0]
         return Arriving(color=color, toward=toward.expand_as(normal), distance=math.inf)
     position = _spread(light.position, places, 1)
     if light.frame == "camera":
         pose = _each(places.world_from_camera, places)
         position = (pose[..., :3, :3] @ position[..., None])[..., 0] + pose[..., :3, 3]
-    toward, distance = _unit(position - places.position)
+    toward, distance = unit_and_length(position - places.position)
     if isinstance(light, SpotLight):
-        cosine = -(toward * _unit(_direction(light, places))[0]).sum(-1)
+        cosine = -dot(toward, unit_and_length(_direction(light, places))[0])[..., 0]
         inner, outer = (torch.cos(_spread(angle, places, 0) * (math.pi / 180)) for angle in (light.inner_deg, light.outer_deg))
         t = ((cosine - outer) / (inner - outer)).clamp(0, 1)
         color = color * (t * t * (3 - 2 * t))[..., None]
@@ -242,14 +243,6 @@ def _spread(value: Any, places: Places, dims: int) -> Tensor:
 def _each(values: Tensor, places: Places) -> Tensor:
     """Values of images for each point."""
     return values[0] if values.shape[0] == 1 or places.image is None else values[places.image]
-
-
-def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors and lengths; zero vectors stay zero, with zero gradient."""
-    square = vectors.square().sum(-1)
-    zero = square <= torch.finfo(vectors.dtype).tiny
-    length = torch.sqrt(torch.where(zero, 1, square))
-    return torch.where(zero[..., None], 0, vectors / length[..., None]), torch.where(zero, 0, length)
 
 
 def _irradiance(coefficients: Tensor, normal: Tensor) -> Tensor:

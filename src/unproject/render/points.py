@@ -19,7 +19,7 @@ from .render import RenderResult, background_image, default_lights
 from .shade import Reflectance, Shading, combine, light_terms
 from .soft import over
 from .splat import splat
-from .surface import turned, unit
+from .vectors import turned, unit
 
 _NEIGHBORS = 16  # that a normal is estimated from
 
@@ -66,7 +66,7 @@ def render_points(
     position = whole.positions.expand(normal.shape)
     seen = splat(whole.positions, radius, torch.cat([color, normal, position], -1), camera)
     own, normals, position = seen.values.split(3, -1)
-    behind = background_image(background, seen.values, where)
+    behind = background_image(background, seen.values, f"{where}: `background`")
     color = torch.where(seen.alpha[..., None] > 0, encode(over(own, seen.alpha, decode(behind))), behind)
     covered = seen.alpha.detach() >= 0.5
     none = torch.full_like(covered, -1, dtype=torch.int64)

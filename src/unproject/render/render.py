@@ -36,11 +36,10 @@ from .surface import (
     positions_at,
     seen_faces,
     toward_eye,
-    turned,
-    unit,
     uv_footprint,
     uvs_at,
 )
+from .vectors import turned, unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +326,7 @@ def _result(image: Tensor, layer: _Layer, fragments: Fragments, options: RenderO
     place = (flat.detach()[:, 3] > 0).nonzero()[:, 0]  # colours are encoded where there are some
     color, alpha = flat[place].split((3, 1), 1)
     straight = encode(color / alpha)
-    background = background_image(options.background, image, "render_mesh").reshape(-1, 3)
+    background = background_image(options.background, image, "render_mesh: `options.background`").reshape(-1, 3)
     partial = ((alpha.detach() < 1) | alpha.requires_grad)[:, 0].nonzero()[:, 0]
     over = straight
     if partial.shape[0]:
@@ -342,17 +341,17 @@ def _result(image: Tensor, layer: _Layer, fragments: Fragments, options: RenderO
     )  # fmt: skip
 
 
-def background_image(background: Any, image: Tensor, where: str) -> Tensor:
-    """A colour or an image as [..., H, W, 3], of the size and type of `image` [..., H, W, C]."""
+def background_image(background: Any, image: Tensor, what: str) -> Tensor:
+    """A colour or an image as [..., H, W, 3], of the size and type of `image` [..., H, W, C]. `what` begins messages."""
     try:
         value = torch.as_tensor(background).to(image)
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentTypeError(f"{where}: `background` must be a colour or an image, got {describe(background)}") from None
+        raise ArgumentTypeError(f"{what} must be a colour or an image, got {describe(background)}") from None
     try:
         return value.expand(*image.shape[:-1], 3)
     except RuntimeError:
         size = list(image.shape[:-1])
-        raise ArgumentError(f"{where}: `background` {list(value.shape)} does not fit images {size} of 3 channels") from None
+        raise ArgumentError(f"{what} {list(value.shape)} does not fit images {size} of 3 channels") from None
 
 
 def _checked_mesh(mesh: Any, where: str) -> tuple[Mesh | MeshBatch, dict[str, Any]]:

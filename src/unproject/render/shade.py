@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, check_shape
 from ..struct import TensorStruct
 from .light import AmbientLight, Light, Places, arriving, check_lights
+from .vectors import dot
 
 INTERPOLATIONS = ("phong", "gouraud", "flat")
 REFLECTIONS = ("phong", "blinn_phong", "lambert", "unlit")
@@ -187,7 +188,7 @@ def light_terms(
         color = coming.color
         if visible is not None and visible[i] is not None:
             color = color * visible[i][..., None].to(normal.dtype)  # type: ignore[index]
-        cosine = (normal * coming.toward).sum(-1, keepdim=True)
+        cosine = dot(normal, coming.toward)
         diffuse = diffuse + color * cosine.clamp_min(0)
         if reflection != "lambert":
             specular = specular + color * _highlight(normal, coming.toward, toward_eye, cosine, shininess, reflection)
@@ -198,12 +199,12 @@ def _highlight(normal: Tensor, toward_light: Tensor, toward_eye: Tensor, cosine:
     """cos(sigma)^p [..., 1]; 0 where the light is behind the surface."""
     if reflection == "phong":
         mirrored = 2 * cosine * normal - toward_light
-        closeness = (mirrored * toward_eye).sum(-1, keepdim=True)
+        closeness = dot(mirrored, toward_eye)
     else:
         half = toward_light + toward_eye
-        square = half.square().sum(-1, keepdim=True)
+        square = dot(half, half)
         degenerate = square < 1e-12
         length = torch.where(degenerate, 1, square).sqrt()
-        closeness = torch.where(degenerate, 0, (normal * half).sum(-1, keepdim=True) / length)
+        closeness = torch.where(degenerate, 0, dot(normal, half) / length)
     powered = closeness.clamp_min(1e-6) ** shininess[..., None].clamp_min(0)  # the floor keeps gradients finite for exponents below 1
     return torch.where((cosine > 0) & (closeness > 0), powered, 0)

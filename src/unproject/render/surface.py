@@ -15,6 +15,7 @@ from ..struct import TensorStruct
 from .interpolate import Pixels, corner_table, interpolate_rows
 from .light import Places
 from .project import Projection
+from .vectors import turned, unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,7 @@ def seen_faces(surface: Surface, pixels: Pixels) -> SeenFaces:
     with torch.no_grad():
         flat = corners.detach()
         normal = face_normals(flat.reshape(-1, 3), corner_table(len(face), face.device))
-        facing = (normal * _toward_eye(surface, flat.mean(1), image)).sum(-1, keepdim=True)
-        normal = torch.where(facing < 0, -normal, normal)
+        normal = turned(normal, _toward_eye(surface, flat.mean(1), image))
     return SeenFaces(face=face, image=image, of_pixel=place[key], corners=corners, normal=normal)
 
 
@@ -159,11 +159,6 @@ def _rows(values: Tensor, corners: Tensor, pixels: Pixels, stride: int) -> Tenso
     return interpolate_rows(values, corners, pixels.face, pixels.barycentrics, base=base)
 
 
-def turned(normal: Tensor, toward: Tensor) -> Tensor:
-    """Normals, reversed where they point away from `toward`."""
-    return torch.where((normal * toward).sum(-1, keepdim=True) < 0, -normal, normal)
-
-
 def places_of(surface: Surface, position: Tensor, image: Tensor) -> Places:
     return Places(position=position, world_from_camera=surface.world_from_camera, image=image, batch=surface.batch)
 
@@ -178,12 +173,6 @@ def _toward_eye(surface: Surface, position: Tensor, image: Tensor) -> Tensor:
     if surface.orthographic:
         return each(-surface.world_from_camera[:, :3, 2]).expand_as(position)
     return each(surface.world_from_camera[:, :3, 3]) - position
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1; those near 0 stay, with a finite gradient."""
-    square = vectors.square().sum(-1, keepdim=True)
-    return vectors * torch.rsqrt(square.clamp_min(torch.finfo(vectors.dtype).tiny ** 0.5))
 
 
 def uv_footprint(surface: Surface, scene: Projection, pixels: Pixels) -> Tensor:

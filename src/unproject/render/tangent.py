@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .interpolate import Pixels, interpolate_rows
-from .surface import Surface, unit
+from .surface import Surface
+from .vectors import dot, unit
 
 
 def bend_normals(surface: Surface, pixels: Pixels, normal: Tensor, bent: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ def bend_normals(surface: Surface, pixels: Pixels, normal: Tensor, bent: Tensor)
     tangents, corners, mirrored, stride = _tangents(surface)
     base = pixels.image * stride if stride else None
     along_u = interpolate_rows(tangents, corners, pixels.face, pixels.barycentrics, base=base)
-    along_u = unit(along_u - (along_u * normal).sum(-1, keepdim=True) * normal)
+    along_u = unit(along_u - dot(along_u, normal) * normal)
     along_v = torch.linalg.cross(normal, along_u)
     flip = mirrored[pixels.face if not stride else pixels.image * surface.faces.shape[0] + pixels.face]
     along_v = torch.where(flip[:, None], -along_v, along_v)
