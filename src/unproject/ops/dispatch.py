@@ -109,7 +109,7 @@ def _run_team(run: Callable[[int], None], count: int, threads: int) -> None:
 
     openmp = None if _forked else _openmp()
     if openmp is not None:
-        _team_work.append(work)
+        _team_work.append((caller, work))
         try:
             openmp(_callback, None, threads, 0)
         finally:
@@ -149,8 +149,23 @@ class _Patience:
 _patience = _Patience()
 
 _Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_team_work: list[Callable[[], None]] = []  # what the team does now: one loop at a time has it, and making a callback costs microseconds
-_callback = _Callback(lambda _: _team_work[0]())
+_team_work: list[tuple[int, Callable[[], None]]] = []  # the caller and what the team does now: one loop at a time has it
+_held = threading.local()
+
+
+def _run_in_team(_: None) -> None:
+    """What each thread of the team calls.
+
+    To Python, OpenMP's threads are foreign: for each call it makes a thread state and throws it away, which takes longer than all the rest
+    of a launch. One call of PyGILState_Ensure without its counterpart keeps the state for as long as the thread lives.
+    """
+    caller, work = _team_work[0]
+    if get_ident() != caller and not hasattr(_held, "state"):
+        _held.state = ctypes.pythonapi.PyGILState_Ensure()
+    work()
+
+
+_callback = _Callback(_run_in_team)  # once, since making one costs microseconds
 
 
 @lru_cache(maxsize=1)
