@@ -63,6 +63,14 @@ def test_color_fixes_what_geometry_leaves() -> None:
     assert float((colored.target_from_source[:3, 3] - expected).norm()) < 0.01
 
 
+def test_an_exact_copy_is_not_certain_where_it_slides() -> None:
+    flat = up.PointCloud(positions=torch.cat([2 * torch.rand(3000, 2), torch.zeros(3000, 1)], 1))
+    found = up.icp(flat, flat)
+    deviation = found.covariance.diagonal().sqrt()
+    assert not found.determined and found.rmse == 0
+    assert float(deviation[:2].min()) > 1e4 * float(deviation[2]) > 0
+
+
 def test_large_coordinates_lose_nothing() -> None:
     far = torch.tensor([512_000.0, 5_403_000.0, 300.0], dtype=torch.float64)
     cloud = _bumpy()

@@ -71,7 +71,11 @@ def arap_energy(
     if weights is None:
         weights = arap_weights(rest.detach(), topology)
     check_shape(weights, [topology.edge_count], name="weights", where=where)
-    rotations = arap_rotations(vertices.detach(), rest.detach(), topology, weights)
+    return _energy(vertices, rest, topology, weights, arap_rotations(vertices.detach(), rest.detach(), topology, weights))
+
+
+def _energy(vertices: Tensor, rest: Tensor, topology: Topology, weights: Tensor, rotations: Tensor) -> Tensor:
+    """`arap_energy` for the rotations [V, 3, 3] that make it least."""
     i, j = topology.edges.T
     now, then = vertices[i] - vertices[j], (rest[i] - rest[j])[..., None]
     off = (now - (rotations[i] @ then)[..., 0]).square().sum(1) + (now - (rotations[j] @ then)[..., 0]).square().sum(1)
@@ -106,8 +110,8 @@ def arap_steps(
     vertices = solve(_right_side(rest, topology, weights, identity), goal) if start is None else start.double().index_copy(0, handles, goal)
     before = float("inf")
     for index in range(1, iterations + 1):
-        energy = float(arap_energy(vertices, rest, topology, weights))
         rotations = arap_rotations(vertices, rest, topology, weights)
+        energy = float(_energy(vertices, rest, topology, weights, rotations))
         vertices = solve(_right_side(rest, topology, weights, rotations), goal)
         moved = replace(mesh, vertices=vertices.to(mesh.vertices), vertex_normals=None, corner_normals=None)
         yield ArapStep(index=index, energy=energy, mesh=moved)

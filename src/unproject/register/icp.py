@@ -26,6 +26,7 @@ from .shape import Shape, make_shape, spacing, thin, voxel_for, with_normals
 
 Method = Literal["point", "plane", "generalized", "color"]
 _FEWEST_MATCHES = 6
+_EXACT = 1e-6  # of the size: errors of points are never counted as smaller
 _SMALL = 1e-4  # eigenvalue, as a share of the largest, below which a direction is not determined
 
 
@@ -260,7 +261,7 @@ def solve(sums: Tensor, size: float) -> tuple[Tensor, Tensor, bool]:
     known = values > _SMALL * largest
     inverse = torch.where(known, 1 / values.clamp_min(max(largest, 1e-300) * 1e-12), 0)
     step = -unit * (axes @ (inverse * (axes.T @ (unit * sums[21:27]))))
-    floor = 1 / values.clamp_min(max(largest, 1e-300) * 1e-12)
+    floor = torch.where(known, 1 / values.clamp_min(1e-300), 1e12 / max(largest, 1e-300))
     spread = unit[:, None] * ((axes * floor) @ axes.T) * unit
     return step, spread, bool(known.all())
 
@@ -279,7 +280,8 @@ def _result(matcher: Matcher, pose: Tensor, iterations: int, converged: bool) ->
     count = max(int(found.sum()), 1)
     _, spread, determined = solve(sums, matcher.size)
     dimensions = 3 if matcher.kind == ops.POINT else 1
-    variance = float(sums[27]) / max(dimensions * count - 6, 1)
+    exact = _EXACT * matcher.size  # no measurement is: equal clouds would be certain even where they slide
+    variance = max(float(sums[27]) / max(dimensions * count - 6, 1), exact**2)
     centre = pose[:3, :3] @ matcher.centre + pose[:3, 3]
     return Registration(
         target_from_source=pose,
