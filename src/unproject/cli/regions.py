@@ -13,8 +13,6 @@ import torch
 import tyro
 from PIL import Image
 
-from ..camera.camera import perspective_camera
-from ..camera.viewpoints import orbit
 from ..errors import DataError
 from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals
@@ -22,6 +20,7 @@ from ..geometry.regions import Region, RegionOptions, find_regions
 from ..io.atomic import atomic_write
 from ..io.convert import merge_vertices
 from ..io.load import load_mesh
+from ..render.framing import frame_camera
 from ..render.rasterize import rasterize
 from .manners import Manners, Terminal, plain
 
@@ -105,7 +104,7 @@ def _draw(path: Path, mesh: Mesh, regions: Sequence[Region]) -> None:
 
 def _view(vertices: torch.Tensor, mesh: Mesh, colors: torch.Tensor, dots: torch.Tensor, azimuth: float, elevation: float) -> torch.Tensor:
     side = _SIZE * _SCALE
-    camera = perspective_camera(orbit(azimuth, elevation, 2.4), image_size=(side, side), fov_y_deg=28.0)
+    camera = frame_camera(vertices, image_size=(side, side), azimuth_deg=azimuth, elevation_deg=elevation)
     fragments = rasterize(vertices, mesh.faces, camera)
     pose = camera.camera_from_world
     normal = face_normals(vertices, mesh.faces) @ pose[:3, :3].T
