@@ -25,7 +25,7 @@ COLUMNS = ["unproject", "scipy", "torch twin", "matrix_exp"]
 
 
 def milliseconds(functions: dict[str, Callable[[], Any]], quick: bool) -> dict[str, float]:
-    return time_all(functions, seconds=0.1 if quick else 0.5, repeat=200)
+    return time_all(functions, seconds=0.1 if quick else 0.15, repeat=200)
 
 
 def with_gradient(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], Any]:
