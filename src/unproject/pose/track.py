@@ -26,7 +26,7 @@ from .color_model import ColorModel, learn_colors
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
 from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, make_track_model
-from .track_terms import outline_term
+from .track_terms import outline_term, step_motion
 from .view import Contour, View, contour_of, render_view
 
 _NEW_KEYFRAME_DEG = 12.0
@@ -40,6 +40,8 @@ _CLEARLY_BETTER = 0.1
 _FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
 _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
+_DOUBTFUL = 0.85  # score below which poses around a fit are tried
+_LOOK_TURN, _LOOK_DEPTH, _LOOK_GAIN = 0.17, 0.06, 1.1  # radians; share of the distance; how much better one must be
 _LEARN_EVERY = 1.5  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
 
@@ -209,6 +211,7 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     if state.lost:
         return _search(state, frame, model, camera, options)
     fit = fit_frame(_predicted(state, frame, camera), frame, model, camera, state.knowledge, options)
+    fit = _second_look(fit, state, frame, model, camera, options)
     if fit.view is not None and fit.confidence >= _LOST_BELOW:
         return _keep(state, fit, frame, options), fit
     gone = fit.view is None or fit.confidence < _GONE_BELOW
@@ -250,15 +253,43 @@ def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose):
         near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
         fit = fit_frame(pose, frame, model, camera, replace(state.knowledge, keyframe=near), options)
-        score = fit.confidence * (1 + max(_likeness(fit), 0.0))
-        if fit.view is not None and score > most:
-            best, most = fit, score
+        if fit.view is not None and _score(fit) > most:
+            best, most = fit, _score(fit)
         if best.confidence > _SURELY and _likeness(best) > _SURELY:
             break
     if best.confidence < _FOUND_ABOVE or _likeness(best) < _LIKE_ABOVE:
         return state, nothing
     state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None))
     return replace(_keep(state, best, frame, options), before=best.pose), best
+
+
+def _second_look(fit: FrameFit, state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
+    """A fit, or if it is doubtful, one from around the last pose that explains the frame clearly better: fits are local."""
+    if fit.view is None or _score(fit) > _DOUBTFUL:
+        return fit
+    knowledge = state.knowledge if model.paint is None else replace(state.knowledge, keyframe=None)  # which may come from a wrong pose
+    least, best = _LOOK_GAIN * _score(fit), fit
+    for step in (torch.zeros(6, dtype=torch.float64), *_around(state.pose)):
+        start = step_motion(step, state.pose[:3, 3]) @ state.pose
+        other = fit_frame(start, frame, model, camera, knowledge, options)
+        if other.view is not None and _score(other) > least:
+            least, best = _score(other), other
+        if least > _DOUBTFUL:
+            break
+    return best
+
+
+def _around(pose: Tensor) -> Tensor:
+    """Steps [8, 6]: turns about each axis of the camera, and along the line of sight, both ways."""
+    steps = torch.zeros(4, 6, dtype=torch.float64)
+    steps[:3, 3:] = _LOOK_TURN * torch.eye(3, dtype=torch.float64)
+    steps[3, :3] = _LOOK_DEPTH * pose[:3, 3]
+    return torch.cat([steps, -steps])
+
+
+def _score(fit: FrameFit) -> float:
+    """How well a fit explains its frame: its outline, and more if the inside looks as the mesh is painted."""
+    return fit.confidence * (1 + max(fit.support.get("paint", fit.support.get("texture", 1.0)), 0.0))
 
 
 def _likeness(fit: FrameFit) -> float:
