@@ -11,11 +11,13 @@ from ..errors import ArgumentError, FormatError
 from ..geometry.mesh import Mesh
 from .atomic import OutputFiles, write_all
 from .options import LoadOptions, SaveOptions
+from .parts import for_each_part
 from .ply_write import array
 from .source import PADDING, Source, warn_file
 from .text_table import Text, repair_hard_numbers
 from .text_writer import Cell, Literal, write_rows
 
+_ROWS = 1 << 13  # facets of a piece
 FACET = np.dtype([("normal", "<f4", (3,)), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _REASONS = {
     1: "{token} is not a number",
@@ -101,11 +103,10 @@ def write_stl(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptions
     """Write a binary STL, or one in ASCII."""
     if options.encoding not in (None, "binary", "ascii"):
         raise ArgumentError(f"save: STL has the encodings binary and ascii, not {options.encoding!r}")
-    corners = array(mesh.vertices.to(torch.float32))[array(mesh.faces)]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)).astype(np.float32)
     file = outputs.open(path)
     if options.encoding == "ascii":
+        normals, corners = np.empty((mesh.face_count, 3), np.float32), np.empty((mesh.face_count, 3, 3), np.float32)
+        _fill_facets(mesh, normals, corners)
         name = "_".join((mesh.metadata.get("object_names") or ("unproject",))[0].split()) or "unproject"
         write_all(file, f"solid {name}\n".encode())
         cells: list[Cell | Literal] = [Literal("facet no"), Literal("rmal "), *(Cell(normals[:, k]) for k in range(3))]
@@ -119,9 +120,24 @@ def write_stl(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptions
     if mesh.face_count >= 2**32:
         raise ArgumentError("save: a binary STL has fewer than 2**32 facets")
     facets = np.zeros(mesh.face_count, FACET)
-    facets["normal"], facets["corners"] = normals, corners
+    _fill_facets(mesh, facets["normal"], facets["corners"])
     attribute = mesh.face_attributes.get("stl_attribute")
     if attribute is not None:
         facets["attribute"] = array(attribute)
     write_all(file, b"binary STL by unproject".ljust(80) + np.uint32(mesh.face_count).tobytes())
     write_all(file, facets.view(np.uint8).data)
+
+
+def _fill_facets(mesh: Mesh, normals: np.ndarray, corners: np.ndarray) -> None:
+    """Normals [F, 3] and corners [F, 3, 3] of the faces, on several threads in pieces that fit into the cache."""
+    vertices, faces = array(mesh.vertices.to(torch.float32)), array(mesh.faces)
+
+    def fill(part: int) -> None:
+        rows = slice(part * _ROWS, (part + 1) * _ROWS)
+        a, b, c = (vertices[faces[rows, k]] for k in range(3))
+        normal = np.cross(b - a, c - a)
+        length = np.sqrt(np.einsum("ij,ij->i", normal, normal))
+        normals[rows] = normal / np.maximum(length, 1e-30)[:, None]
+        corners[rows, 0], corners[rows, 1], corners[rows, 2] = a, b, c
+
+    for_each_part(fill, -(-mesh.face_count // _ROWS))
