@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import Table, join_tables, parse_arguments, write_json, write_results
 
@@ -216,9 +217,17 @@ def main() -> None:
     chosen, sys.argv[1:] = extra.parse_known_args()
     options = parse_arguments(f"{__doc__}\n{extra.format_help()}")
     tables = join_tables(options.join) if options.join else run(options, chosen)
+    for table in tables:
+        table.rows.sort(key=_place)
     write_json(options.json, tables)
     if options.write:
         write_results("bench_io", tables, notes=NOTES)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, int]:
+    """Of a row in its table: by format, then by size."""
+    name, count = row["label"].split(", ", 1)
+    return (*MESH_FORMATS, *CLOUD_FORMATS).index(name), int(count.split()[0].replace(",", ""))
 
 
 def run(options: argparse.Namespace, chosen: argparse.Namespace) -> list[Table]:
