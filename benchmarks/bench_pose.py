@@ -132,7 +132,7 @@ def time_of(mesh: up.Mesh, faces: int, size: int, cache: Path) -> float:
     given = PoseInput(camera=camera, color=color, mask=mask)
     options = PoseOptions(solver=SolverOptions(cache_folder=cache / str(faces)))
     best = math.inf
-    for _ in range(3):
+    for _ in range(2):
         begin = time.perf_counter()
         result = estimate_pose(model, given, options=options)
         best = min(best, time.perf_counter() - begin)

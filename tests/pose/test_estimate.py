@@ -195,3 +195,17 @@ def test_angles_of_starts_are_kept(block: up.Mesh, full: PoseInput) -> None:
     found = estimate_pose(block, dataclasses.replace(full, depth=None), start=start, options=OPTIONS)
     check(found)
     assert math.degrees(0.5) > float(rotation_error_deg(start, true_pose())) > 20
+
+
+def test_symmetries_of_a_box_aside_of_its_axes_are_few() -> None:
+    brick = up.box((1.0, 0.7, 0.4), segments=5)
+    tilted = up.make_mesh(brick.vertices @ up.so3_exp(torch.tensor([0.03, 0.02, -0.04])).T, brick.faces)
+    assert len(find_symmetries(make_object_model(tilted)).motions) == 4
+
+
+def test_mask_that_something_cuts_off(block: up.Mesh, full: PoseInput) -> None:
+    assert full.mask is not None
+    left, _, right, _ = box_of(full.mask)
+    mask = full.mask.clone()
+    mask[:, : int(left + 0.25 * (right - left))] = False
+    check(estimate_pose(block, PoseInput(camera=CAMERA, color=full.color, mask=mask), options=OPTIONS), angle=5.0, shift=0.1)
