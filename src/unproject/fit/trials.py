@@ -109,17 +109,16 @@ def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, di
 def choose_length(measured: list[Tensor], cell: float) -> int:
     """Index of the best length, by what `try_length` returned for each, in descending order of length.
 
-    Without measured normals: of the largest one that is as good as the best, by one standard error of the difference or by what a lattice
-    with this cell size cannot tell.
+    Of the largest one that is as good as the best: by one standard error of the difference or by what a lattice with this cell size
+    cannot tell; with measured normals by half a standard error.
     """
     scores = _scores(measured)
     best = min(range(len(scores)), key=lambda i: float(scores[i].mean()))
-    if float(measured[0][:, 1].abs().max()) > 0:
-        return best
-    blur = (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
+    has_normals = float(measured[0][:, 1].abs().max()) > 0
+    blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     for i in range(best):
         excess = scores[i] - scores[best]
-        error = float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
+        error = (0.5 if has_normals else 1.0) * float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
         if float(excess.mean()) <= max(error, blur):
             return i
     return best
