@@ -83,6 +83,26 @@ def test_recovers_random_motions_of_partial_scans() -> None:
         assert float((moved - first).norm(dim=1).max()) < 0.03
 
 
+def test_symmetric_shape_reports_its_other_motions() -> None:
+    """A box with a knob on each of two opposite faces looks the same after half a turn; a part without symmetry has one motion."""
+    box, knob = up.box((1.0, 0.6, 0.3), segments=6), up.icosphere(2)
+    places = (torch.tensor([0.35, 0.12, 0.15]), torch.tensor([-0.35, -0.12, 0.15]))
+    knobs = [0.12 * knob.vertices + place for place in places]
+    faces = torch.cat([box.faces, knob.faces + box.vertex_count, knob.faces + box.vertex_count + knob.vertex_count])
+    mesh = up.Mesh(vertices=torch.cat([box.vertices, *knobs]), faces=faces)
+    true = se3_random().double()
+    cloud = up.sample_points(mesh, 8000)
+    scene = up.PointCloud(positions=up.se3_apply(true.float(), cloud.positions))
+    found = up.register_global(up.sample_points(mesh, 8000), scene)
+    half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+    apart = [float((found.target_from_source - true @ turn).abs().max()) for turn in (torch.eye(4, dtype=torch.float64), half_turn)]
+    other = true @ (half_turn if apart[0] < apart[1] else torch.eye(4, dtype=torch.float64))
+    assert min(apart) < 0.02
+    assert len(found.alternatives) >= 1 and min(float((a - other).abs().max()) for a in found.alternatives) < 0.02
+    single = up.register_global(up.sample_points(_part(), 8000), up.sample_points(_part(), 8000))
+    assert single.alternatives == ()
+
+
 def test_no_overlap_is_refused() -> None:
     first = up.sample_points(_part(), 3000)
     second = up.sample_points(up.torus(0.5, 0.2), 3000)

@@ -117,10 +117,13 @@ def _registered(options: Options, model: Mesh | PointCloud, scene: PointCloud, t
         result = register_global(model, scene, GlobalOptions(method=options.method, max_distance=options.max_distance))
     if not result.determined:
         terminal.warn("the shapes slide on each other: the pose is not determined in all directions (see the covariance)")
+    if result.alternatives:
+        terminal.note(f"{len(result.alternatives)} other poses explain the scene nearly as well; they are in the file as alternatives")
     row = (options.model.stem, f"{100 * result.fitness:.1f} %", _length(result), *_spread(result))
     terminal.table(f"{options.output}", [row], ("model", "overlap", "RMSE", "std position", "std angle"))
     facts = {"fitness": result.fitness, "rmse": result.rmse, "max_distance": result.max_distance, "determined": result.determined}
     facts["covariance"] = result.covariance.tolist()
+    facts["alternatives"] = [{"scene_from_model": motion.tolist()} for motion in result.alternatives]
     return PoseFrame(name=options.model.stem, pose=result.target_from_source, facts=facts)
 
 

@@ -13,9 +13,12 @@ from ..geometry.points import PointCloud
 from .consensus import consensus_motions, distinct
 from .features import flip_features, match_features, point_features
 from .icp import IcpOptions, Method, align_shapes, nearest_points
-from .result import Registration, frame_change
+from .result import Registration, frame_change, inner_motion
 from .shape import Shape, make_shape, thin, voxel_for, with_normals
 from .units import check_units
+
+_ROUNDS = 4  # of motions of a symmetric shape
+_AS_MUCH = 0.9  # of the best motion's share of matched points, and as near: an alternative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,9 @@ def register_global(source: PointCloud | Mesh, target: PointCloud | Mesh, option
         source: what is moved.
         target: where to. Normals of both are estimated if one has none; then their signs do not matter.
 
+    Returns:
+        The best motion, with `alternatives` where others fit as well.
+
     Raises:
         DataError: too few points; sizes that differ as units do (1000 times); or no motion that the shapes agree on, with what the
             best one had: they do not overlap enough, or are too smooth or too symmetric to tell.
@@ -81,12 +87,34 @@ def register_global(source: PointCloud | Mesh, target: PointCloud | Mesh, option
             f"smooth to tell at voxels of {voxel:.4g}; a start for `icp`, or another `voxel`, may help"
         )
     refine = IcpOptions(method=options.method, max_distance=options.max_distance, voxels=(voxel, voxel / 2, 0.0))
-    start = frame_change(best.motion, shapes[0].origin, shapes[1].origin)
+    result = _finished(*shapes, best.motion, refine)
+    return replace(result, alternatives=_alternatives(*shapes, result, candidates[1:], refine, voxel))
+
+
+def _finished(source: Shape, target: Shape, motion: Tensor, refine: IcpOptions) -> Registration:
+    """The registration that a motion of the search becomes at full resolution."""
     result = None
-    for step in align_shapes(*shapes, start, refine):
+    for step in align_shapes(source, target, frame_change(motion, source.origin, target.origin), refine):
         result = step.registration or result
     assert result is not None
     return result
+
+
+def _alternatives(
+    source: Shape, target: Shape, best: Registration, others: list[Candidate], refine: IcpOptions, voxel: float
+) -> tuple[Tensor, ...]:
+    """Motions that fit as well as the best one and move the source elsewhere."""
+    found: list[Registration] = [best]
+    for candidate in others:
+        try:
+            one = _finished(source, target, candidate.motion, refine)
+        except DataError:
+            continue
+        if one.fitness >= _AS_MUCH * best.fitness and one.rmse <= best.rmse / _AS_MUCH:
+            found.append(one)
+    inner = torch.stack([inner_motion(one.target_from_source, source.origin, target.origin) for one in found]).float()
+    scores = torch.tensor([float(one is best) for one in found])
+    return tuple(found[i].target_from_source for i in distinct(inner, scores, source.points, 2 * voxel).tolist()[1:])
 
 
 def search_voxel(source: Shape, target: Shape) -> float:
@@ -102,14 +130,14 @@ def propose(source: Shape, target: Shape, voxel: float, *, refined: int = 8) -> 
     source, target = with_normals(source, k=14), with_normals(target, k=14)
     pairs = similar_points(source, target, 5 * voxel, oriented)
     before, after = source.points[pairs[:, 0]], target.points[pairs[:, 1]]
-    motions, counts = consensus_motions(before, after, tolerance=1.5 * voxel)
+    motions, counts = _motions_of_matches(before, after, 1.5 * voxel)
     if len(motions) == 0:
         return []
     shuffled = torch.randperm(len(after), generator=torch.Generator().manual_seed(0))
     _, chance = consensus_motions(before, after[shuffled], tolerance=1.5 * voxel, seeds=60)
     null = max(float(chance[0]) if len(chance) else 0.0, 4.0)
-    overlaps = torch.tensor([overlap(source, target, motion.double(), voxel) for motion in motions[:24]])
-    order = (overlaps * counts[:24].sqrt()).argsort(descending=True)[:refined]
+    overlaps = torch.tensor([overlap(source, target, motion.double(), voxel) for motion in motions])
+    order = (overlaps * counts.sqrt()).argsort(descending=True)[:refined]
     found = []
     options = IcpOptions(voxels=(0.0,), max_distance=2 * voxel, iterations=15)
     for i in order.tolist():
@@ -118,6 +146,24 @@ def propose(source: Shape, target: Shape, voxel: float, *, refined: int = 8) -> 
     scores = torch.tensor([c.overlap * min(c.agreement, 4.0) ** 0.5 for c in found])
     kept = distinct(torch.stack([c.motion for c in found]).float(), scores, source.points, 2 * voxel)
     return [found[i] for i in kept.tolist()]
+
+
+def _motions_of_matches(before: Tensor, after: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Motions that matches agree on and how many do; then those of the matches that disagree with these, while they are half as many.
+
+    All groups of a symmetric shape's matches end in the same motion, as only then most matches agree: the others come in later rounds.
+    """
+    motions, counts = consensus_motions(before, after, tolerance=tolerance)
+    found, agreed, last = [motions[:24]], [counts[:24]], motions
+    while len(last) and len(found) <= _ROUNDS:
+        left = (before @ last[0, :3, :3].mT + last[0, :3, 3] - after).norm(dim=1) > 2 * tolerance
+        before, after = before[left], after[left]
+        last, support = consensus_motions(before, after, tolerance=tolerance, seeds=60)
+        if len(last) == 0 or support[0] < 0.5 * counts[0]:
+            break
+        found.append(last[:2])
+        agreed.append(support[:2])
+    return torch.cat(found), torch.cat(agreed)
 
 
 def similar_points(source: Shape, target: Shape, radius: float, oriented: bool) -> Tensor:

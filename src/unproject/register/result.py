@@ -24,6 +24,7 @@ class Registration(TensorStruct):
         determined: whether the data determines all six directions: False for a plane on a plane, a sphere in a sphere.
         iterations: Gauss-Newton steps taken.
         converged: whether the last step was small; False where the iterations ran out.
+        alternatives: other motions [4, 4] that fit as well, as those of a symmetric shape do; from a search without a start.
     """
 
     target_from_source: Tensor
@@ -34,6 +35,7 @@ class Registration(TensorStruct):
     determined: bool = True
     iterations: int = 0
     converged: bool = True
+    alternatives: tuple[Tensor, ...] = ()
 
     def __getitem__(self, index: object) -> Registration:
         raise TypeError("Registration: one motion, nothing to index")
