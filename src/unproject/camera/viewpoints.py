@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
-from ..struct import broadcast_shapes
+from ..lie.se3 import affine_matrix
 
 
 def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: Any = (0.0, 1.0, 0.0)) -> Tensor:
@@ -46,7 +46,7 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: Any = (0.0, 1.0, 0.0)) 
     right = torch.linalg.cross(forward, torch.where(sine <= tolerance * scale, substitute, up))
     right = right / torch.linalg.vector_norm(right, dim=-1, keepdim=True)
     rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], -2)
-    return rigid_matrix(rotation, -(rotation @ eye[..., None])[..., 0])
+    return affine_matrix(rotation, -(rotation @ eye[..., None])[..., 0])
 
 
 def orbit(azimuth_deg: Any, elevation_deg: Any = 0.0, distance: Any = 1.0, *, target: Any = (0.0, 0.0, 0.0), up_axis: str = "y") -> Tensor:
@@ -86,7 +86,7 @@ def orbit(azimuth_deg: Any, elevation_deg: Any = 0.0, distance: Any = 1.0, *, ta
     if up_axis == "z":
         rotation = rotation @ rotation.new_tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
     offset = torch.stack([zero, zero, distance], -1)
-    return rigid_matrix(rotation, offset - (rotation @ convert(target)[..., None])[..., 0])
+    return affine_matrix(rotation, offset - (rotation @ convert(target)[..., None])[..., 0])
 
 
 def fibonacci_directions(count: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -123,10 +123,3 @@ def fibonacci_viewpoints(
         raise ArgumentError(f"fibonacci_viewpoints: `distance` must be positive, got {distance!r}")
     center = torch.as_tensor(target, dtype=dtype)
     return look_at(center + distance * fibonacci_directions(count, dtype=dtype), center, torch.as_tensor(up, dtype=dtype))
-
-
-def rigid_matrix(rotation: Tensor, translation: Tensor) -> Tensor:
-    """[..., 4, 4] from a rotation [..., 3, 3] and a translation [..., 3] that broadcast."""
-    batch = broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
-    upper = torch.cat([rotation.expand(*batch, 3, 3), translation[..., None].expand(*batch, 3, 1)], -1)
-    return torch.cat([upper, upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*batch, 1, 4)], -2)

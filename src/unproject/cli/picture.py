@@ -15,8 +15,9 @@ from ..geometry.normals import face_normals
 from ..geometry.points import PointCloud
 from ..io.atomic import atomic_write, write_all
 from ..io.images import encode_png
-from ..render.discs import discs_from_points
+from ..render.color import srgb_from_linear
 from ..render.framing import frame_camera
+from ..render.points import point_radii, render_points
 from ..render.render import RenderOptions, render_mesh
 
 _VIEW = (440, 560)  # height and width of one view, pixels
@@ -26,23 +27,24 @@ _INSIDE = (0.95, 0.55, 0.4)  # tint of faces that are seen from inside
 _OPTIONS = RenderOptions(supersampling=2)
 
 
-def save_fit_picture(path: Path, points: PointCloud, mesh: Mesh, *, up_axis: str = "y", overwrite: bool = True) -> None:
+def save_fit_picture(path: Path, points: PointCloud, mesh: Mesh, *, up_axis: str = "y") -> None:
     """Write a PNG of both, framed by the mesh: points far from it may lie outside the picture. The mesh's inside is orange."""
     center = mesh.vertices.double().mean(0)
     mesh = dataclasses.replace(mesh, vertices=(mesh.vertices.double() - center).float())
     positions = (points.positions.double() - center).float()
     near = _near(positions, mesh.vertices)
-    points = PointCloud(positions=positions[near], colors=None if points.colors is None else points.colors[near])
+    own = srgb_from_linear(torch.tensor(_POINTS)).expand(positions.shape) if points.colors is None else points.colors
+    points = PointCloud(positions=positions[near], colors=own[near])
     with torch.no_grad():
-        discs = _colored(discs_from_points(points), _POINTS) if points.point_count else None
-        mesh = _colored(mesh, _SURFACE)
+        mesh = _colored(mesh)
         cameras = [
             frame_camera(mesh.vertices, image_size=_VIEW, azimuth_deg=azimuth, elevation_deg=12.0, up_axis=up_axis) for azimuth in _AZIMUTHS
         ]
-        above = [mesh.vertices.new_ones(*_VIEW, 3) if discs is None else render_mesh(discs, c, options=_OPTIONS).color for c in cameras]
+        radius = point_radii(points.positions, neighbor=1)  # small, for the scan's noise and outliers to be seen
+        above = [render_points(points, camera, radius=radius).color for camera in cameras]
         below = [_mesh_view(mesh, camera) for camera in cameras]
     image = torch.cat([torch.cat(above, 1), torch.cat(below, 1)])
-    with atomic_write(path, overwrite=overwrite) as file:
+    with atomic_write(path) as file:
         write_all(file, encode_png(image))
 
 
@@ -53,11 +55,11 @@ def _near(positions: Tensor, vertices: Tensor) -> Tensor:
     return ((positions >= low - room) & (positions <= high + room)).all(1)
 
 
-def _colored(mesh: Mesh, color: tuple[float, float, float]) -> Mesh:
+def _colored(mesh: Mesh) -> Mesh:
     """The mesh with one colour if it has none."""
     if mesh.vertex_colors is not None or mesh.materials:
         return mesh
-    chosen = torch.tensor(color)
+    chosen = torch.tensor(_SURFACE)
     return dataclasses.replace(mesh, materials=(Material(ambient=chosen, diffuse=chosen, specular=torch.zeros(3)),), face_materials=None)
 
 

@@ -95,8 +95,7 @@ def _located(options: Options, model: Mesh | PointCloud, scene: PointCloud, term
         )
     frames = [PoseFrame(name=_name(options, i), pose=one.scene_from_model, facts=_facts(one)) for i, one in enumerate(instances)]
     for one in instances:
-        if one.alternatives:
-            terminal.note(f"{len(one.alternatives)} other poses explain the scene nearly as well; they are in the file as alternatives")
+        _tell_of_alternatives(len(one.alternatives), terminal)
     rows = [
         (frame.name, f"{one.score:.2f}", _length(one.registration), *_spread(one.registration), len(one.alternatives))
         for frame, one in zip(frames, instances)
@@ -117,14 +116,18 @@ def _registered(options: Options, model: Mesh | PointCloud, scene: PointCloud, t
         result = register_global(model, scene, GlobalOptions(method=options.method, max_distance=options.max_distance))
     if not result.determined:
         terminal.warn("the shapes slide on each other: the pose is not determined in all directions (see the covariance)")
-    if result.alternatives:
-        terminal.note(f"{len(result.alternatives)} other poses explain the scene nearly as well; they are in the file as alternatives")
+    _tell_of_alternatives(len(result.alternatives), terminal)
     row = (options.model.stem, f"{100 * result.fitness:.1f} %", _length(result), *_spread(result))
     terminal.table(f"{options.output}", [row], ("model", "overlap", "RMSE", "std position", "std angle"))
     facts = {"fitness": result.fitness, "rmse": result.rmse, "max_distance": result.max_distance, "determined": result.determined}
     facts["covariance"] = result.covariance.tolist()
     facts["alternatives"] = [{"scene_from_model": motion.tolist()} for motion in result.alternatives]
     return PoseFrame(name=options.model.stem, pose=result.target_from_source, facts=facts)
+
+
+def _tell_of_alternatives(count: int, terminal: Terminal) -> None:
+    if count:
+        terminal.note(f"{count} other poses explain the scene nearly as well; they are in the file as alternatives")
 
 
 def _name(options: Options, index: int) -> str:

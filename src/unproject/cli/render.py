@@ -146,7 +146,7 @@ def _render_file(source: Path, target: Path, plan: _Plan, options: Options, adva
         if target.suffix.lower() in ENDINGS:
             save_animation(_turn(scene, options, advance), target, fps=options.fps, overwrite=options.manners.overwrite)
             return {**scene.facts, "written": [target], "frames": _frame_count(options)}
-        image = scene.draw(_camera(scene, plan, options, options.azimuth))
+        image = scene.draw(_framed(scene, options, options.azimuth) if plan.camera is None else plan.camera)
         facts = _save(image, target, options)
         advance()
         return {**scene.facts, **facts, "azimuth_deg": options.azimuth, "elevation_deg": options.elevation}
@@ -156,7 +156,7 @@ def _turn(scene: _Scene, options: Options, advance: Any) -> Iterator[np.ndarray]
     """Frames of a turntable."""
     count = _frame_count(options)
     azimuth = options.azimuth + torch.arange(count) * (360.0 / count)
-    cameras = _camera(scene, None, options, azimuth)
+    cameras = _framed(scene, options, azimuth)
     for i in range(count):
         yield _bytes(scene.draw(cameras[i]).color)
         advance()
@@ -205,10 +205,8 @@ def _without_haze(material: Material) -> Material:
     return dataclasses.replace(material, specular=torch.zeros(3), specular_texture=None)
 
 
-def _camera(scene: _Scene, plan: _Plan | None, options: Options, azimuth: Any) -> Camera:
-    """The camera of the file (in `plan`), or one that frames the scene."""
-    if plan is not None and plan.camera is not None:
-        return plan.camera
+def _framed(scene: _Scene, options: Options, azimuth: Any) -> Camera:
+    """A camera that frames the scene; several for several azimuths."""
     return frame_camera(
         scene.points, image_size=(512, 512) if options.size is None else _size(options.size), azimuth_deg=azimuth,
         elevation_deg=options.elevation, fov_y_deg=options.fov, distance=options.distance, up_axis=options.up,

@@ -9,6 +9,7 @@ from torch import Tensor
 from .umeyama import umeyama
 
 _MOST_MATCHES = 2500
+_ROUNDS = 4  # of motions of a symmetric shape
 
 
 def consensus_motions(
@@ -54,6 +55,24 @@ def consensus_motions(
     counts = _counts(motions, source, target, tolerance)
     chosen = distinct(motions, counts, source, 2 * tolerance)
     return motions[chosen], counts[chosen]
+
+
+def motions_in_rounds(source: Tensor, target: Tensor, *, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Motions [K, 4, 4] that matches agree on and how many do; then those of the matches that disagree, while they are half as many.
+
+    All groups of a symmetric shape's matches end in the same motion, as only then most matches agree: the others come in later rounds.
+    """
+    motions, counts = consensus_motions(source, target, tolerance=tolerance)
+    found, agreed, last = [motions[:24]], [counts[:24]], motions
+    while len(last) and len(found) <= _ROUNDS:
+        left = _residuals(last[:1], source, target)[0] > (2 * tolerance) ** 2
+        source, target = source[left], target[left]
+        last, support = consensus_motions(source, target, tolerance=tolerance, seeds=60)
+        if len(last) == 0 or support[0] < 0.5 * counts[0]:
+            break
+        found.append(last[:2])
+        agreed.append(support[:2])
+    return torch.cat(found), torch.cat(agreed)
 
 
 def graduated_motions(motions: Tensor, source: Tensor, target: Tensor, tolerance: float, *, rounds: int = 12) -> Tensor:

@@ -10,14 +10,13 @@ from torch import Tensor
 from ..errors import DataError
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
-from .consensus import consensus_motions, distinct
+from .consensus import consensus_motions, distinct, motions_in_rounds
 from .features import flip_features, match_features, point_features
 from .icp import IcpOptions, Method, align_shapes, nearest_points
 from .result import Registration, frame_change, inner_motion
 from .shape import Shape, make_shape, thin, voxel_for, with_normals
 from .units import check_units
 
-_ROUNDS = 4  # of motions of a symmetric shape
 _AS_MUCH = 0.9  # of the best motion's share of matched points, and as near: an alternative
 
 
@@ -130,7 +129,7 @@ def propose(source: Shape, target: Shape, voxel: float, *, refined: int = 8) -> 
     source, target = with_normals(source, k=14), with_normals(target, k=14)
     pairs = similar_points(source, target, 5 * voxel, oriented)
     before, after = source.points[pairs[:, 0]], target.points[pairs[:, 1]]
-    motions, counts = _motions_of_matches(before, after, 1.5 * voxel)
+    motions, counts = motions_in_rounds(before, after, tolerance=1.5 * voxel)
     if len(motions) == 0:
         return []
     shuffled = torch.randperm(len(after), generator=torch.Generator().manual_seed(0))
@@ -146,24 +145,6 @@ def propose(source: Shape, target: Shape, voxel: float, *, refined: int = 8) -> 
     scores = torch.tensor([c.overlap * min(c.agreement, 4.0) ** 0.5 for c in found])
     kept = distinct(torch.stack([c.motion for c in found]).float(), scores, source.points, 2 * voxel)
     return [found[i] for i in kept.tolist()]
-
-
-def _motions_of_matches(before: Tensor, after: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Motions that matches agree on and how many do; then those of the matches that disagree with these, while they are half as many.
-
-    All groups of a symmetric shape's matches end in the same motion, as only then most matches agree: the others come in later rounds.
-    """
-    motions, counts = consensus_motions(before, after, tolerance=tolerance)
-    found, agreed, last = [motions[:24]], [counts[:24]], motions
-    while len(last) and len(found) <= _ROUNDS:
-        left = (before @ last[0, :3, :3].mT + last[0, :3, 3] - after).norm(dim=1) > 2 * tolerance
-        before, after = before[left], after[left]
-        last, support = consensus_motions(before, after, tolerance=tolerance, seeds=60)
-        if len(last) == 0 or support[0] < 0.5 * counts[0]:
-            break
-        found.append(last[:2])
-        agreed.append(support[:2])
-    return torch.cat(found), torch.cat(agreed)
 
 
 def similar_points(source: Shape, target: Shape, radius: float, oriented: bool) -> Tensor:

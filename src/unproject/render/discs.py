@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import knn
-from ..geometry.pca import estimate_normals
 from ..geometry.points import PointCloud
+from .points import point_radii, prepare_points
 
 _CORNERS = 6
 
@@ -30,38 +29,23 @@ def discs_from_points(cloud: PointCloud, *, radius: float | Tensor | None = None
 
     Gradient: positions, normals and colours.
     """
-    keep = torch.isfinite(cloud.positions).all(1)
-    positions = cloud.positions[keep]
-    count = positions.shape[0]
-    if count == 0:
+    whole = prepare_points(cloud, neighbors=neighbors)
+    positions, normals, count = whole.positions, whole.normals, whole.point_count
+    if count == 0 or normals is None:
         raise ArgumentError("discs_from_points: `cloud` has no finite point")
     if radius is None:
-        radius = _spacing(positions)
-    radius = torch.as_tensor(radius, dtype=positions.dtype, device=positions.device)
-    radius = radius[keep] if radius.dim() else radius
-    if cloud.normals is not None:
-        normals = cloud.normals[keep].nan_to_num(0.0)
-    elif count >= 4:
-        normals = estimate_normals(positions.detach(), k=min(neighbors, count)).normals
+        radius = point_radii(positions, neighbor=1)
     else:
-        normals = positions.new_tensor([0.0, 0.0, 1.0]).expand(count, 3)
+        radius = torch.as_tensor(radius, dtype=positions.dtype, device=positions.device)
+        radius = radius[torch.isfinite(cloud.positions).all(1)] if radius.dim() else radius
     u, v = _across(normals)
     angles = torch.arange(_CORNERS, dtype=positions.dtype, device=positions.device) * (2 * math.pi / _CORNERS)
     ring = angles.cos()[:, None] * u[:, None] + angles.sin()[:, None] * v[:, None]
     vertices = (positions[:, None] + radius.reshape(-1, 1, 1) * ring).reshape(-1, 3)
     fan = torch.tensor([[0, i, i + 1] for i in range(1, _CORNERS - 1)], device=positions.device)
     faces = (torch.arange(count, device=positions.device)[:, None, None] * _CORNERS + fan).reshape(-1, 3)
-    colors = None if cloud.colors is None else cloud.colors[keep][:, :3].repeat_interleave(_CORNERS, 0)
+    colors = None if whole.colors is None else whole.colors[:, :3].repeat_interleave(_CORNERS, 0)
     return Mesh(vertices=vertices, faces=faces, vertex_normals=normals.repeat_interleave(_CORNERS, 0), vertex_colors=colors)
-
-
-def _spacing(positions: Tensor) -> Tensor:
-    if positions.shape[0] < 2:
-        return positions.new_tensor(1.0)
-    found = knn(positions.detach(), positions.detach(), 1, exclude_self=True)
-    nearest = found.squared_distance[:, 0].sqrt()
-    usual = nearest.median()
-    return (0.8 * nearest).clamp(0.4 * usual, 2 * usual)
 
 
 def _across(normals: Tensor) -> tuple[Tensor, Tensor]:

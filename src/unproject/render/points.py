@@ -12,7 +12,7 @@ from ..camera.camera import Camera
 from ..errors import ArgumentTypeError, describe
 from ..geometry.neighbors import knn
 from ..geometry.pca import estimate_normals
-from ..geometry.points import PointCloud
+from ..geometry.points import PointCloud, measured_points
 from .color import linear_from_srgb, srgb_from_linear
 from .light import Light, Places, check_lights
 from .render import RenderResult, background_image, default_lights
@@ -20,8 +20,6 @@ from .shade import Reflectance, Shading, combine, light_terms
 from .soft import over
 from .splat import splat
 from .vectors import turned, unit
-
-_NEIGHBORS = 16  # that a normal is estimated from
 
 
 def render_points(
@@ -77,25 +75,24 @@ def render_points(
     )  # fmt: skip
 
 
-def prepare_points(cloud: PointCloud) -> PointCloud:
+def prepare_points(cloud: PointCloud, *, neighbors: int = 16) -> PointCloud:
     """The finite points of a cloud, with normals: its own, or those of the planes through neighbours (either side may be outside)."""
-    keep = torch.isfinite(cloud.positions).all(1)
-    cloud = cloud if bool(keep.all()) else cloud[keep]
+    cloud = measured_points(cloud)
     if cloud.normals is not None:
         return dataclasses.replace(cloud, normals=cloud.normals.nan_to_num(0.0))
     positions, count = cloud.positions, cloud.point_count
     if count >= 4:
-        return dataclasses.replace(cloud, normals=estimate_normals(positions.detach(), k=min(_NEIGHBORS, count)).normals)
+        return dataclasses.replace(cloud, normals=estimate_normals(positions.detach(), k=min(neighbors, count)).normals)
     return dataclasses.replace(cloud, normals=positions.new_tensor([0.0, 0.0, 1.0]).expand(count, 3))
 
 
-def point_radii(positions: Tensor) -> Tensor:
-    """[N] radii of discs that close an evenly sampled surface: 0.8 of the distance to the fourth neighbour. No gradient."""
+def point_radii(positions: Tensor, *, neighbor: int = 4) -> Tensor:
+    """[N] radii of 0.8 of the distance to a neighbour: discs by the fourth close an evenly sampled surface. No gradient."""
     count = positions.shape[0]
     if count < 2:
         return positions.new_ones(count)
     points = positions.detach()
-    distance = knn(points, points, min(4, count - 1), exclude_self=True).squared_distance[:, -1].sqrt()
+    distance = knn(points, points, min(neighbor, count - 1), exclude_self=True).squared_distance[:, -1].sqrt()
     usual = distance.median()
     return (0.8 * distance).clamp(0.4 * usual, 2 * usual)
 

@@ -111,8 +111,9 @@ def _ask(function: DistanceFunction, points: Tensor) -> Tensor:
     return value
 
 
-def _slope(function: DistanceFunction, points: Tensor, *, recorded: bool) -> Tensor:
-    """Gradient of the function at points [N, 3]; recorded: itself differentiable, in the points and in what the function depends on."""
+def _slope(function: DistanceFunction, points: Tensor) -> Tensor:
+    """Gradient of the function at points [N, 3]; itself differentiable, in them and in what the function depends on, if they have one."""
+    recorded = points.requires_grad
     with torch.enable_grad():
         place = points if recorded else points.detach().requires_grad_()
         (slope,) = torch.autograd.grad(_ask(function, place).sum(), place, create_graph=recorded)
@@ -129,11 +130,12 @@ def _differentiable(
         origin, direction = start[rows], ray[rows]
         place = origin + t[rows, None] * direction
         value = _ask(function, place)
-        along = (_slope(function, place.detach(), recorded=False) * direction).sum(-1).detach()
+        slope = _slope(function, place.detach())
+        along = (slope * direction).sum(-1).detach()
         steep = along.abs() > 1e-3 * torch.linalg.vector_norm(direction, dim=-1).detach()
         moved = t[rows] - torch.where(steep, value / torch.where(steep, along, 1), 0)
         met = origin + moved[:, None] * direction
-        slope = _slope(function, met, recorded=met.requires_grad)
+        slope = _slope(function, met) if met.requires_grad else slope
         distance = distance.index_put((rows,), moved)
         points = points.index_put((rows,), met)
         normal = normal.index_put((rows,), torch.nn.functional.normalize(slope, dim=-1, eps=torch.finfo(slope.dtype).tiny))
