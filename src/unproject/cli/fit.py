@@ -19,7 +19,7 @@ from ..fit.step import FitStep
 from ..fit.surface import SurfaceOptions
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud, measured_points
-from ..io.atomic import atomic_write
+from ..io.atomic import atomic_write, remove_file
 from ..io.load import load_mesh, load_points, save
 from .manners import Manners, Terminal
 from .picture import save_fit_picture
@@ -74,7 +74,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     save(last.mesh, options.output)
     _extras(options, points, last.mesh, rows, losses)
     if options.checkpoint is not None:
-        options.checkpoint.unlink(missing_ok=True)
+        remove_file(options.checkpoint)
     terminal.table(f"{options.output}", rows)
     return {"output": options.output, **quality.as_dict(), "seconds": seconds}
 

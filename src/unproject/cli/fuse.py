@@ -19,6 +19,7 @@ from ..fit.step import FitStep
 from ..fusion.depth_unit import depth_factor
 from ..fusion.fuse import FUSED, FuseStep, fuse_frames, trajectory_jumps
 from ..fusion.volume import FusionOptions, TsdfVolume
+from ..io.atomic import remove_file
 from ..io.load import save
 from ..io.rgbd import RgbdFolder, find_rgbd, find_trajectory, load_poses, load_rgbd, rgbd_camera
 from ..io.trajectories import Trajectory, save_trajectory
@@ -108,7 +109,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
         terminal.warn(f"{options.output} has what was fused before the error: {last.volume.frame_count} of {len(frames)} frames")
         raise problem
     if options.checkpoint is not None:
-        options.checkpoint.unlink(missing_ok=True)
+        remove_file(options.checkpoint)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import stat
@@ -42,7 +43,7 @@ class OutputFiles:
         try:
             if target.exists() and not target.is_file():
                 return self._open.enter_context(open(target, "wb", buffering=0))  # a pipe or terminal: nothing to rename
-            temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+            temporary = target.with_name(f"{_part_stem(target)}{os.getpid()}-{secrets.token_hex(4)}.part")
             file = self._open.enter_context(open(temporary, "xb", buffering=0))  # noqa: SIM115 the stack closes it
         except OSError as error:
             raise FileAccessError(f"{path}: {error.strerror or error}") from error
@@ -106,6 +107,20 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
     if not overwrite and target.exists():
         raise FileAccessError(f"{path} exists already; allow overwriting to replace it")
     return target
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that one process at a time writes, such as a checkpoint, and what killed ones left of it half-written."""
+    target = Path(os.path.realpath(path))
+    path.unlink(missing_ok=True)
+    for part in target.parent.glob(f"{glob.escape(_part_stem(target))}*-*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _part_stem(target: Path) -> str:
+    """How the names of a file begin while it is written."""
+    return f".{target.name[:200]}."
 
 
 def _take_name(temporary: Path, target: Path, *, overwrite: bool) -> None:
