@@ -19,42 +19,42 @@ def check_gltf(source: Source) -> None:
     Raises:
         FormatError: it promises what it does not have, or contradicts itself.
     """
-    data = source.bytes()
-    if data.startswith(b"glTF"):
-        text, binary = _chunks(data, source)
-    else:
-        text, binary = data, None
+    text, binary = _chunks(source) if source.head(4) == b"glTF" else (source.bytes(), None)
     try:
         tree = json.loads(text.decode("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FormatError(f"its JSON is damaged ({error})", path=source.path) from None
     try:
-        _check_tree(tree, binary, len(data))
+        _check_tree(tree, binary, source.size)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else f"a part is missing or of the wrong type ({type(error).__name__}: {error})"
         raise FormatError(f"not a valid glTF: {reason}", path=source.path) from None
 
 
-def _chunks(data: bytes, source: Source) -> tuple[bytes, int | None]:
-    """(the JSON, bytes of the binary chunk) of a GLB."""
-    version, length = (int.from_bytes(data[k : k + 4], "little") for k in (4, 8))
+def _chunks(source: Source) -> tuple[bytes, int | None]:
+    """(the JSON, bytes of the binary chunk) of a GLB; only the JSON is read."""
+    _, version, length = _words(source, 0, 3)
     if version != 2:
         raise FormatError(f"GLB version {version} is not read, only 2", path=source.path, byte=4)
-    if length > len(data):
-        raise FormatError(f"the header promises {length} bytes, the file has {len(data)}", path=source.path, byte=8)
+    if length > source.size:
+        raise FormatError(f"the header promises {length} bytes, the file has {source.size}", path=source.path, byte=8)
     position, text, binary = 12, None, None
     while position + 8 <= length:
-        size, kind = (int.from_bytes(data[position + k : position + k + 4], "little") for k in (0, 4))
+        size, kind = _words(source, position, 2)
         if position + 8 + size > length:
             raise FormatError(f"a chunk promises {size} bytes, {length - position - 8} are left", path=source.path, byte=position)
         if kind == _JSON_CHUNK and text is None:
-            text = data[position + 8 : position + 8 + size]
+            text = source.read(position + 8, size).tobytes()
         elif kind == _BINARY_CHUNK and binary is None:
             binary = size
         position += 8 + size
     if text is None:
         raise FormatError("there is no JSON in it", path=source.path, byte=12)
     return text, binary
+
+
+def _words(source: Source, offset: int, count: int) -> list[int]:
+    return source.read(offset, 4 * count).view("<u4").tolist()
 
 
 def _check_tree(tree: Any, binary: int | None, file_size: int) -> None:

@@ -167,8 +167,9 @@ def _part(
         raise FormatError(f"a face of {name!r} has an index beyond its {len(vertices)} vertices", path=source.path)
     mirrored = np.linalg.det(transform[:3, :3]) < 0
     part.faces = np.ascontiguousarray(faces[:, ::-1]) if mirrored else faces
-    if "vertex_normals" in geometry._cache and len(geometry.vertex_normals) == len(vertices):
-        part.normals = np.asarray(geometry.vertex_normals, np.float64)
+    normals = geometry._cache.cache.get("vertex_normals")  # `in geometry._cache` would hash the whole mesh first
+    if normals is not None and len(normals) == len(vertices):
+        part.normals = np.asarray(normals, np.float64)
         if moves:
             turned = part.normals @ np.linalg.pinv(transform[:3, :3])
             part.normals = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-30)
@@ -256,10 +257,10 @@ def _join(parts: list[_Part], source: Source, *, typed: bool) -> Mesh:
     if not parts:
         return Mesh(vertices=torch.zeros((0, 3)), faces=torch.zeros((0, 3), dtype=torch.int64))
     starts = np.cumsum([0, *(len(p.vertices) for p in parts)])
-    positions = np.concatenate([p.vertices for p in parts])
-    single = positions.astype(np.float32)
-    fields: dict[str, Any] = {"vertices": torch.from_numpy(single if typed or not needs_double(single) else positions)}
-    fields["faces"] = torch.from_numpy(np.concatenate([p.faces + start for p, start in zip(parts, starts)]))
+    single = np.concatenate([p.vertices for p in parts], dtype=np.float32)
+    double = not typed and needs_double(single)
+    fields: dict[str, Any] = {"vertices": torch.from_numpy(np.concatenate([p.vertices for p in parts]) if double else single)}
+    fields["faces"] = torch.from_numpy(np.concatenate([p.faces + start if start else p.faces for p, start in zip(parts, starts)]))
     if all(p.normals is not None for p in parts):
         fields["vertex_normals"] = torch.from_numpy(np.concatenate([p.normals for p in parts]).astype(np.float32))  # type: ignore[misc]
     if any(p.colors is not None for p in parts):

@@ -160,7 +160,11 @@ class Source:
 
     def bytes(self) -> bytes:
         """All bytes."""
-        return self.read(0, self.size).tobytes()
+        if self._file is None:
+            return self.read(0, self.size).tobytes()
+        with self._lock:
+            self._file.seek(0)
+            return self._file.read()
 
     def text(self, offset: int = 0) -> np.ndarray:
         """The bytes from `offset` on as text: uint8, line breaks are "\\n" or "\\r\\n", no byte order mark, with PADDING behind."""
