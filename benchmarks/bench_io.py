@@ -247,9 +247,8 @@ which is its only one for meshes, converts to float64). Files are written under 
 the new one to disk before it takes the name (25 ms here), which is the price of never losing both. Empty cells: the library has no
 reader or writer of the format, failed, or was not measured.
 
-Taken in pieces (`--format`, `--jobs`, `--peers`, `--json`, then `--join`). All rows of binary PLY and those of 1,000,000 elements are
-from a machine without other work, but for meshio and trimesh on ASCII PLY and trimesh on OBJ; the other rows of 10,000 and 100,000
-elements are from a busy one, so their ratios are rough."""
+Taken in pieces (`--format`, `--jobs`, `--peers`, `--json`, then `--join`), all on a machine without other work; of the rows of
+10,000,000 elements most are without peers, whose readers take minutes there."""
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Table:
             value = values.get(column)
             if value is None:
                 cells.append("-")
-            elif column == self.ours or self.ours not in values:
+            elif column == self.ours or not values.get(self.ours):
                 cells.append(f"{value:.3g}")
             else:
                 cells.append(f"{value:.3g} [{value / values[self.ours]:.2f}]")
