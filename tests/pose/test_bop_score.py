@@ -25,7 +25,8 @@ def place(x: float, z: float = 1000.0) -> torch.Tensor:
 def models(tmp_path: Path) -> dict[int, BopModel]:
     save(box(size=(100.0, 100.0, 100.0)), tmp_path / "obj_000001.ply")
     identity = torch.eye(4, dtype=torch.float64)[None]
-    return {1: BopModel(object_id=1, mesh_path=tmp_path / "obj_000001.ply", diameter=100.0, symmetries=identity)}
+    path = tmp_path / "obj_000001.ply"
+    return {1: BopModel(object_id=1, mesh_path=path, painted_path=path, diameter=100.0, symmetries=identity)}
 
 
 def image_with(*poses: torch.Tensor) -> BopImage:

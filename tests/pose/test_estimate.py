@@ -12,7 +12,7 @@ from torch import Tensor
 import unproject as up
 from unproject.errors import ArgumentError, DataError
 from unproject.geometry.join import join_meshes
-from unproject.pose.appearance import fit_vertex_colors
+from unproject.pose.appearance import fit_texture, fit_vertex_colors
 from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
 from unproject.pose.metrics import rotation_error_deg
 from unproject.pose.object_model import make_object_model
@@ -153,6 +153,30 @@ def test_colours_come_back_from_images(block: up.Mesh) -> None:
     fitted = fit_vertex_colors(bare, inputs, poses)
     assert fitted.vertex_colors is not None and block.vertex_colors is not None
     assert float((fitted.vertex_colors - block.vertex_colors).abs().median()) < 0.04
+
+
+def test_a_texture_comes_back_from_images() -> None:
+    ball = up.icosphere(3)
+    place = ball.vertices
+    uvs = torch.stack([0.5 + 0.45 * place[:, 0], 0.5 + 0.45 * place[:, 1]], 1)  # front and back alike
+    row, column = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    texture = 0.5 + 0.4 * torch.stack([torch.sin(0.3 * row), torch.cos(0.25 * column), torch.sin(0.2 * (row + column))], -1)
+    ball = dataclasses.replace(ball, uvs=uvs)
+    painted = dataclasses.replace(ball, materials=(up.Material(diffuse_texture=texture),))
+    poses = [up.orbit(a, e, 3.4).double() for a in (0.0, 60.0, -60.0) for e in (-40.0, 40.0)]
+    inputs = []
+    for pose in poses:
+        placed = dataclasses.replace(painted, vertices=(place.double() @ pose[:3, :3].T + pose[:3, 3]).float())
+        shown = up.render_mesh(placed, CAMERA, lights=[], shading=up.Shading(reflection="unlit"))
+        inputs.append(PoseInput(camera=CAMERA, color=shown.color, mask=shown.face >= 0))
+    (material,) = fit_texture(ball, inputs, poses, size=(48, 48)).materials
+    radius = ((row - 23.5).square() + (column - 23.5).square()).sqrt()
+    assert material.diffuse_texture is not None
+    assert float((material.diffuse_texture - texture)[radius < 18].abs().mean()) < 0.02
+    with pytest.raises(ArgumentError, match="no UVs"):
+        fit_texture(up.icosphere(1), inputs, poses)
+    with pytest.raises(ArgumentError, match="1 images and 6 poses"):
+        fit_texture(ball, inputs[:1], poses)
 
 
 def test_what_cannot_be_right_is_refused(block: up.Mesh, full: PoseInput) -> None:

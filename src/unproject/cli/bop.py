@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,9 +30,10 @@ from ..io.bop import (
 from ..io.load import load_mesh
 from ..io.rgbd import read_depth
 from ..pose.bop_score import BopScore, bop_score
-from ..pose.estimate import estimate_pose
+from ..pose.estimate import PoseOptions, estimate_pose
 from ..pose.object_model import ObjectModel, make_object_model
 from ..pose.prepare import PoseInput
+from ..pose.solve import SolverOptions
 from .manners import Manners, Terminal
 from .pose import read_color, read_mask
 
@@ -53,6 +54,8 @@ class Options:
     """Use the depth images (--no-depth: colour only)."""
     images: int | None = None
     """Only the first so many images."""
+    views: int = 400
+    """Directions from which each object is tried."""
     manners: Manners = field(default_factory=Manners)
 
 
@@ -97,31 +100,35 @@ def _estimates(
     for target in targets:
         wanted[target.scene_id, target.image_id].append(target)
     objects: dict[int, ObjectModel] = {}
+    settings = PoseOptions(solver=SolverOptions(view_count=options.views))
     with terminal.progress() as progress:
         task = progress.add_task("estimate", total=len(targets))
         for image in images:
             color = None if image.color_path is None else read_color(image.color_path)
             depth = read_depth(image.depth_path) * image.depth_scale if options.depth and image.depth_path is not None else None
+            found: list[BopEstimate] = []
+            seconds = 0.0
             for target in wanted[image.scene_id, image.image_id]:
                 if target.object_id not in models:
                     raise DataError(f"{options.dataset}: the model of object {target.object_id} is a target but is not there")
                 model = models[target.object_id]
                 if target.object_id not in objects:
-                    objects[target.object_id] = make_object_model(load_mesh(model.mesh_path))
+                    objects[target.object_id] = make_object_model(load_mesh(model.painted_path))
                 mine = [instance for instance in image.instances if instance.object_id == target.object_id]
                 mine.sort(key=lambda instance: -(instance.visible_fraction or 0.0))
+                begin = time.perf_counter()
                 for instance in mine[: target.instance_count]:
-                    found = _estimate(options, terminal, image, instance, color, depth, objects[target.object_id], model)
-                    if found is not None:
-                        yield found
+                    found += _estimate(options, terminal, settings, image, instance, color, depth, objects[target.object_id], model)
+                seconds += time.perf_counter() - begin
                 progress.update(task, advance=1)
+            yield from (replace(estimate, seconds=seconds) for estimate in found)  # the format wants the whole image's time in each line
 
 
 def _estimate(
-    options: Options, terminal: Terminal, image: BopImage, instance: BopInstance, color: Tensor | None, depth: Tensor | None,
-    object_model: ObjectModel, model: BopModel,
-) -> BopEstimate | None:  # fmt: skip
-    """One object; None with a warning where the image does not allow a pose."""
+    options: Options, terminal: Terminal, settings: PoseOptions, image: BopImage, instance: BopInstance, color: Tensor | None,
+    depth: Tensor | None, object_model: ObjectModel, model: BopModel,
+) -> list[BopEstimate]:  # fmt: skip
+    """One object; nothing, with a warning, where the image does not allow a pose."""
     mask, box = None, instance.box
     if options.given == "mask":
         if instance.mask_path is None:
@@ -129,21 +136,17 @@ def _estimate(
         mask, _ = read_mask(instance.mask_path)
     elif box is None:
         raise FormatError("no bbox_visib in scene_gt_info.json for this image", path=_scene_name(image))
-    begin = time.perf_counter()
     given = PoseInput(camera=image.camera, color=color, mask=mask, box=None if mask is not None else box, depth=depth)
     try:
-        estimate = estimate_pose(object_model, given, symmetries=model.symmetries)
+        estimate = estimate_pose(object_model, given, symmetries=model.symmetries, options=settings)
     except (DataError, ArgumentError) as error:
         terminal.warn(f"{_scene_name(image)}, object {instance.object_id}: {error}")
-        return None
-    return BopEstimate(
-        scene_id=image.scene_id,
-        image_id=image.image_id,
-        object_id=instance.object_id,
-        score=estimate.best.confidence,
-        camera_from_object=estimate.camera_from_object,
-        seconds=time.perf_counter() - begin,
-    )
+        return []
+    best = estimate.best
+    return [BopEstimate(
+        scene_id=image.scene_id, image_id=image.image_id, object_id=instance.object_id, score=best.confidence,
+        camera_from_object=best.camera_from_object,
+    )]  # fmt: skip
 
 
 def _scene_name(image: BopImage) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,18 +21,22 @@ from ..camera.undistortion import undistort_image, undistorted_camera
 from ..errors import ArgumentError, FileAccessError, FormatError
 from ..geometry.mesh import Mesh
 from ..io.atomic import atomic_write
+from ..io.bop import symmetry_transforms
 from ..io.cameras import CameraFrame, load_frames
+from ..io.json_node import read_json
 from ..io.load import load_mesh
 from ..io.poses import PoseFrame, load_poses, save_poses
+from ..io.rgbd import read_depth
 from ..kernels.jit import cache_directory
 from ..pose.estimate import PoseCandidate, PoseEstimate, PoseOptions, estimate_pose_steps
 from ..pose.overlay import draw_pose
 from ..pose.prepare import PoseInput
-from ..pose.solve import SolverOptions
+from ..pose.solve import SolverOptions, SolverStep
 from .manners import Manners, Terminal
 
 _UNKNOWN = (127, 128)  # grey values of a mask that mean "not known"
 _UNSURE = 0.3
+_SYMMETRY_STEP = math.radians(10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +64,15 @@ class Options:
     """pose.json with a rough pose."""
     start_angle: float = 40.0
     """How far the start may be off, degrees."""
+    position_only: bool = False
+    """With --start: the camera only changes its place, and goes on looking at the same point, upright."""
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    """Of --position-only: upwards in the mesh's frame."""
     symmetric: bool = False
     """Turns that leave the shape as it is do not count, whatever its colours."""
+    symmetries: Path | None = None
+    """Which motions leave the object as it is: BOP's models_info.json (the mesh is found by its number), or one entry of it. Otherwise they
+    are found from the mesh."""
     overlay: Path | None = None
     """PNG to look at: the object over the image, with its outline. By default beside the output."""
     views: int = 400
@@ -71,6 +85,8 @@ class Options:
 def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     """Read, estimate with progress, write pose.json and the overlay."""
     overlay = options.overlay or options.output.with_suffix(".png")
+    if overlay == options.output:
+        raise ArgumentError(f"{overlay} cannot be both the pose and the picture of it; name the output pose.json")
     terminal.check_output(options.output, overlay)
     color = read_color(options.image)
     camera = _camera(options, color)
@@ -78,13 +94,18 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     given = PoseInput(camera=camera, color=color, mask=mask, unknown=unknown, box=options.box, depth=_read_depth(options))
     mesh = load_mesh(options.mesh)
     start = None if options.start is None else _start(options.start, options.image.name)
+    if options.position_only and start is None:
+        raise ArgumentError("--position-only needs --start")
+    symmetries = None if options.symmetries is None else _symmetries(options.symmetries, options.mesh)
     folder = cache_directory()
     cache = None if options.no_cache or folder is None else folder / "templates"
     settings = PoseOptions(
-        solver=SolverOptions(view_count=options.views, cache_folder=cache), symmetric=options.symmetric, start_angle_deg=options.start_angle
-    )
+        solver=SolverOptions(view_count=options.views, cache_folder=cache), symmetric=options.symmetric,
+        start_angle_deg=options.start_angle, position_only=options.position_only, up=options.up,
+    )  # fmt: skip
     begin = time.perf_counter()
-    estimate = _estimate(mesh, given, start, settings, terminal)
+    steps = estimate_pose_steps(mesh, given, start=start, symmetries=symmetries, options=settings)
+    estimate = _finished(steps, terminal, stage_count=5 if mask is not None else 10)
     seconds = time.perf_counter() - begin
     _save_overlay(overlay, mesh, color, camera, estimate)
     facts = {**_facts(estimate.best), "alternatives": [_alternative(c) for c in estimate.candidates[1:]],
@@ -96,11 +117,12 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     return {"output": options.output, "overlay": overlay, "camera_from_object": frame.pose, **facts}
 
 
-def _estimate(mesh: Mesh, given: PoseInput, start: Tensor | None, settings: PoseOptions, terminal: Terminal) -> PoseEstimate:
+def _finished(steps: Iterator[SolverStep | PoseEstimate], terminal: Terminal, *, stage_count: int) -> PoseEstimate:
+    """The end of an estimation, whose stages move a progress bar."""
     estimate: PoseEstimate | None = None
     with terminal.progress(stage="{task.fields[stage]}") as progress:
-        task = progress.add_task("pose", total=5 if given.mask is not None else 10, stage="")
-        for step in estimate_pose_steps(mesh, given, start=start, options=settings):
+        task = progress.add_task("pose", total=stage_count, stage="")
+        for step in steps:
             if isinstance(step, PoseEstimate):
                 estimate = step
             else:
@@ -184,10 +206,7 @@ def _read_depth(options: Options) -> Tensor | None:
         raise ArgumentError(
             "--depth needs --depth-scale: mesh units per count (for a PNG in mm: 1 with a mesh in mm, 0.001 with one in metres)"
         )
-    values = _read_pixels(options.depth, None)
-    if values.ndim != 2:
-        raise FormatError(f"a depth image has one channel, this one has {values.shape[-1]}", path=options.depth)
-    return torch.from_numpy(values.astype(np.float32) * np.float32(options.depth_scale))
+    return read_depth(options.depth) * options.depth_scale
 
 
 def _camera(options: Options, color: Tensor) -> Camera:
@@ -225,6 +244,18 @@ def _start(path: Path, name: str) -> Tensor:
     if not frames:
         raise FormatError("no frames", path=path)
     return next((f.pose for f in frames if f.name == name), frames[0].pose)
+
+
+def _symmetries(path: Path, mesh: Path) -> Tensor:
+    """Motions [S, 4, 4] from a models_info.json or from one entry of it."""
+    root = read_json(path)
+    kinds = ("symmetries_discrete", "symmetries_continuous")
+    if not any(kind in root for kind in kinds):
+        number = re.search(r"\d+$", mesh.stem)
+        if number is None or str(int(number[0])) not in root:
+            raise FormatError(f"neither {' nor '.join(kinds)} in it, nor an entry with the number of {mesh.name}", path=path)
+        root = root[str(int(number[0]))]
+    return symmetry_transforms(root, step=_SYMMETRY_STEP)
 
 
 def _save_overlay(path: Path, mesh: Mesh, color: Tensor, camera: Camera, estimate: PoseEstimate) -> None:

@@ -36,13 +36,15 @@ class BopModel(TensorStruct):
 
     Attributes:
         object_id: its number.
-        mesh_path: its PLY file.
+        mesh_path: its PLY file, which errors are measured with.
+        painted_path: its PLY file with colours.
         diameter: mm.
         symmetries: [S, 4, 4] object_from_object motions that do not change how it looks; the first is the identity.
     """
 
     object_id: int
     mesh_path: Path
+    painted_path: Path
     diameter: float
     symmetries: Tensor
 
@@ -118,6 +120,8 @@ class BopEstimate(TensorStruct):
 def load_bop_models(folder: str | os.PathLike[str]) -> dict[int, BopModel]:
     """The objects of a dataset by number, from `models_eval/` or `models/` of the folder, or from the folder itself.
 
+    `models_eval/` has the shapes that errors are measured with, often without colours; these are in `models/`.
+
     Raises:
         FormatError: there is no models_info.json, or a key is missing or wrong.
         FileAccessError: it cannot be read.
@@ -129,9 +133,11 @@ def load_bop_models(folder: str | os.PathLike[str]) -> dict[int, BopModel]:
     for key, node in read_json(place / "models_info.json").members():
         if not key.isdecimal():
             raise node.fail("is not an object number")
+        name = f"obj_{int(key):06d}.ply"
         models[int(key)] = BopModel(
             object_id=int(key),
-            mesh_path=place / f"obj_{int(key):06d}.ply",
+            mesh_path=place / name,
+            painted_path=painted if (painted := Path(folder) / "models" / name).is_file() else place / name,
             diameter=node["diameter"].number(),
             symmetries=symmetry_transforms(node),
         )
@@ -176,14 +182,14 @@ def load_bop_scene(folder: str | os.PathLike[str]) -> tuple[BopImage, ...]:
     images = []
     for frame in load_bop_cameras(place / "scene_camera.json"):
         number = int(frame.name)
-        depth = place / "depth" / f"{number:06d}.png"
+        depth = next((p for end in (".png", ".tif") if (p := place / "depth" / f"{number:06d}{end}").is_file()), None)
         images.append(
             BopImage(
                 scene_id=int(place.name),
                 image_id=number,
                 camera=frame.camera,
                 color_path=frame.image_path,
-                depth_path=depth if depth.is_file() else None,
+                depth_path=depth,
                 depth_scale=float(frame.metadata.get("depth_scale", 1.0)),
                 instances=_instances(place, number, truths.get(str(number)), infos.get(str(number))),
             )

@@ -172,9 +172,10 @@ def _symmetries(model: ObjectModel, given: Tensor | None, options: PoseOptions) 
     found = find_symmetries(model, ignore_colors=options.symmetric)
     if given is None:
         return found
-    motions = check_rigid(given.double(), name="symmetries", where="estimate_pose")
-    eye = torch.eye(4, dtype=torch.float64)[None]
-    return replace(found, motions=torch.cat([eye, motions.reshape(-1, 4, 4)]))
+    motions = check_rigid(given.double(), name="symmetries", where="estimate_pose").reshape(-1, 4, 4)
+    eye = torch.eye(4, dtype=torch.float64)
+    turning = (motions - eye).abs().amax((1, 2)) > 1e-9
+    return replace(found, motions=torch.cat([eye[None], motions[turning]]))
 
 
 def _check_start(start: Tensor, model: ObjectModel) -> Tensor:
@@ -186,7 +187,7 @@ def _check_start(start: Tensor, model: ObjectModel) -> Tensor:
         raise ArgumentError(
             "estimate_pose: `start` has the object behind the camera (z <= 0); poses are camera_from_object with z forward (OpenCV axes)"
         )
-    check_scale(model, float(working[:3, 3].norm()) * model.diameter, where="estimate_pose")
+    check_scale(model, float(working[:3, 3].norm()) * model.diameter, source="start", where="estimate_pose")
     return working
 
 

@@ -73,19 +73,16 @@ def place_by_box(image: PoseImage, views: Views, rotations: Tensor, view: Tensor
 
 
 def place_behind(image: PoseImage, views: Views, rotations: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-    """Poses [N, 4, 4] of an object of which the mask shows a part, because something hides one end, and their views [N].
+    """Poses [N, 4, 4] of an object of which the mask or the box shows a part, because something hides one end, and their views [N].
 
-    Across a hidden end the mask is as wide as the object: this width gives the distance. Along it, one of both ends is the object's.
+    Across a hidden end the part is as wide as the object: this width gives the distance. Along it, one of both ends is the object's.
     """
-    assert image.foreground is not None
-    rows, columns = ((image.foreground > 0.5) & image.known).nonzero().unbind(1)
-    k = image.camera.intrinsics.double()
-    shown = torch.stack([(columns + 0.5 - k[0, 2]) / k[0, 0], (rows + 0.5 - k[1, 2]) / k[1, 1]], 1).double()
+    shown = _extent(image)
     ray = torch.cat([shown.mean(0), shown.new_ones(1)])
     whole = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), ray / ray.norm()) @ rotations
     rim = torch.einsum("nij,npj->npi", whole[:, :2].float(), views.rim[view]).double()
     poses, chosen = [], []
-    for angle in (0.0, math.pi / 4):
+    for angle in (0.0, math.pi / 4) if image.is_sharp else (0.0,):
         axes = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64)
         (low, high), (rim_low, rim_high) = (torch.aminmax(p @ axes.T, dim=-2) for p in (shown, rim))
         ways = (rim_high - rim_low) / (high - low)  # the distance by each width
@@ -100,6 +97,16 @@ def place_behind(image: PoseImage, views: Views, rotations: Tensor, view: Tensor
                 poses.append(_poses(whole[cut], torch.cat([place @ axes, depth], 1)))
                 chosen.append(view[cut])
     return torch.cat(poses), torch.cat(chosen)
+
+
+def _extent(image: PoseImage) -> Tensor:
+    """[N, 2] points of the image plane at depth 1: the pixels of a mask, or two corners of a box."""
+    k = image.camera.intrinsics.double()
+    if image.is_sharp and image.foreground is not None:
+        pixels = ((image.foreground > 0.5) & image.known).nonzero().flip(1).double() + 0.5
+    else:
+        pixels = torch.tensor(image.box, dtype=torch.float64).view(2, 2)
+    return (pixels - k[:2, 2]) / k[[0, 1], [0, 1]]
 
 
 def _median_depth(image: PoseImage, where: Tensor) -> float | None:

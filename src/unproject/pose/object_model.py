@@ -141,11 +141,11 @@ def _content_key(mesh: Mesh) -> str:
     return digest.hexdigest()[:24]
 
 
-def check_scale(model: ObjectModel, distance: float, *, where: str) -> None:
+def check_scale(model: ObjectModel, distance: float, *, source: str, where: str) -> None:
     """Refuse a mesh whose unit cannot be that of the depth image or of the start.
 
     Args:
-        distance: of the object from the camera, mesh units, as measured.
+        distance: of the object from the camera, mesh units. source: the argument that says so.
 
     Raises:
         ArgumentError: the object would be far larger than its distance, or too small to be seen.
@@ -155,6 +155,6 @@ def check_scale(model: ObjectModel, distance: float, *, where: str) -> None:
         return
     factor = "1000 times too large" if ratio <= 0.3 else "1000 times too small"
     raise ArgumentError(
-        f"{where}: the mesh has a diameter of {model.diameter:.4g} and the depth says that it is {distance:.4g} away: is the mesh {factor} "
-        "(millimetres and metres)? Scale the mesh, or set the depth scale to mesh units per count"
+        f"{where}: the mesh has a diameter of {model.diameter:.4g}, and `{source}` says that it is {distance:.4g} away: is the mesh "
+        f"{factor} (millimetres and metres)? Scale the mesh, or give `{source}` in the mesh's unit"
     )

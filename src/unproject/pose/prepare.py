@@ -141,4 +141,4 @@ def _check_depth(depth: Tensor, mask: Tensor | None, box: Box, model: ObjectMode
     if len(values) < 5:
         where = "in the mask" if mask is not None else "in the box"
         raise DataError(f"{_WHERE}: `depth` has no measurements {where}; leave it out")
-    check_scale(model, float(values.median()), where=_WHERE)
+    check_scale(model, float(values.median()), source="depth", where=_WHERE)

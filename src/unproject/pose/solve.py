@@ -194,14 +194,15 @@ def _first(
 def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple[Tensor, Tensor]:
     """Poses from all directions, placed by the mask or by the box, and their views."""
     rotations, view = turned_views(views, options.turn_count)
-    if image.foreground is None or not image.is_sharp:
-        return place_by_box(image, views, rotations, view), view
-    placed = place_by_mask(image, views, rotations, view)
+    boxed = place_by_box(image, views, rotations, view)  # as large as a mask even if something hides a corner of it
+    guessed = image.foreground is None or not image.is_sharp
+    placed = [boxed] if guessed else [place_by_mask(image, views, rotations, view)]
     if image.depth is not None:
-        return placed, view
-    boxed = place_by_box(image, views, rotations, view)  # as large as the mask even if something hides a corner
+        return placed[0], view
+    if not guessed:
+        placed.append(boxed)
     behind, seen = place_behind(image, views, rotations, view)
-    return torch.cat([placed, boxed, behind]), torch.cat([view, view, seen])
+    return torch.cat([*placed, behind]), torch.cat([*[view] * len(placed), seen])
 
 
 def around_starts(starts: Tensor, angle: float, orbit: Orbit | None, *, spacing: float = 0.26) -> Tensor:
