@@ -93,6 +93,7 @@ def _surface_rows(kind: SurfaceKind) -> dict[str, Any]:
     return {
         "watertight": kind.watertight,
         "components": kind.component_count,
+        "boundary_edges": kind.boundary_edge_count,
         "boundary_loops": kind.boundary_loop_count,
         "genus": kind.genus,
         "manifold": kind.edge_manifold and kind.vertex_manifold,

@@ -20,7 +20,8 @@ class SurfaceKind:
     Attributes:
         vertex_count, edge_count, face_count: vertices count where a face names them.
         component_count: parts that no edge joins.
-        boundary_loop_count: closed boundary curves.
+        boundary_edge_count: edges of one face.
+        boundary_loop_count: closed boundary curves that keep one winding.
         euler_number: vertices - edges + faces.
         genus: handles of all components together; None where the surface is not an oriented manifold.
         edge_manifold: no edge has more than two faces.
@@ -33,6 +34,7 @@ class SurfaceKind:
     edge_count: int
     face_count: int
     component_count: int
+    boundary_edge_count: int
     boundary_loop_count: int
     euler_number: int
     genus: int | None
@@ -49,6 +51,7 @@ def classify_surface(topology: Topology) -> SurfaceKind:
         edge_count=topology.edge_count,
         face_count=topology.face_count,
         component_count=component_count(topology),
+        boundary_edge_count=len(boundary_edges(topology)),
         boundary_loop_count=len(boundary_loops(topology)),
         euler_number=euler_number(topology),
         genus=genus(topology),
