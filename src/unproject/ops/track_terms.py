@@ -1,4 +1,4 @@
-"""Operators: normal equations of a step of a pose, from outlines and from texture; float64 [43], see kernels/track_terms.py."""
+"""Operator: Gauss-Newton steps of a pose by outline, texture and depth; see kernels/track_terms.py."""
 
 from __future__ import annotations
 
@@ -9,86 +9,74 @@ from .dispatch import parallel_for
 from .examples import example
 from .operator import operator
 
-SIZE = 43
+TERMS, SIZE = 4, 43
 
 
-@operator("unproject::outline_equations")
-def outline_equations(
-    image: Tensor, odds: Tensor, points: Tensor, normals: Tensor, reach: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
-    stride: int, length: int, offsets: int, trust: float, alike: float,
-) -> Tensor:  # fmt: skip
-    """Equations of where colours say that an outline lies.
+@operator("unproject::fit_pose")
+def fit_pose(
+    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, level: Tensor, corner: Tensor, scale: float,
+    texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor, pose: Tensor,
+    moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """A pose after `steps` steps, and what each term says there.
 
-    image: uint8 [H, W, 3]; odds: [8^n]; points: [L, 3] of the object; normals: [L, 2]; reach: int64 [L, 2] samples; pose: [4, 4];
-    center: [3] in the camera frame; alike: how many lines know what one does. The rest as in `region_lines`.
+    Args:
+        image: uint8 [H, W, 3]. odds: [8^n] log odds that a colour is the object's. contour: [L, 7] as `contour` returns it, the reach in
+            pixels of the image. line: stride, length and offsets of the samples across it, as in `region_lines`, with `trust`.
+        level: [3, h, w] of a grey pyramid, from `corner` [2] on, with `scale` of its pixels a pixel of the image.
+        texture, paint: [N, 4] points of the object and grey values expected there. grey: least standard deviation of those.
+        depth: [H, W] camera z, 0 for none. surface: [S, 6] points and normals of the object. reach: how far it may be from its measurement.
+        pose: [4, 4] of an object whose centre is its origin. moved: [6] (shift, turn) from where it was expected. prior: [6] its precision.
+        limits: longest shift and turn of a step. alike: for outline, texture and depth, how many data know what one does.
+
+    A term whose data have no rows says nothing.
+
+    Returns:
+        Pose [4, 4] and moved [6], float64; and for outline, texture, paint and depth [4, 43] float64: 36 entries of the Hessian, 6 of
+        the gradient, and the support.
     """
-    from ..kernels.track_terms import outline_equations_once
+    from ..kernels.track_terms import fit_pose_once
 
-    out = torch.zeros(SIZE, dtype=torch.float64)
-    bits = (odds.shape[0].bit_length() - 1) // 3
-    singles = [t.contiguous().float().numpy() for t in (odds, points, normals)]
-    doubles = [t.contiguous().double().numpy() for t in (intrinsics, pose, center)]
-    arrays = (image.contiguous().numpy(), singles[0], 8 - bits, singles[1], singles[2], reach.contiguous().numpy(), *doubles)
-    parallel_for(outline_equations_once, 1, *arrays, stride, length, offsets, trust, alike, out.numpy())
-    return out
+    odds_, contour_, level_, texture_, paint_, depth_, surface_ = (
+        t.contiguous().float().numpy() for t in (odds, contour, level, texture, paint, depth, surface)
+    )
+    corner_, intrinsics_, prior_ = (t.contiguous().double().numpy() for t in (corner, intrinsics, prior))
+    pose, moved = (torch.empty(t.shape, dtype=torch.float64).copy_(t) for t in (pose, moved))
+    out = torch.empty((TERMS, SIZE), dtype=torch.float64)
+    shift = 8 - (odds.shape[0].bit_length() - 1) // 3
+    parallel_for(
+        fit_pose_once, 1, image.contiguous().numpy(), odds_, shift, contour_, (*line, trust), level_, corner_, scale, texture_, paint_,
+        grey, depth_, surface_, reach, intrinsics_, prior_, tuple(limits), tuple(alike), steps, pose.numpy(), moved.numpy(), out.numpy(),
+    )  # fmt: skip
+    return pose, moved, out
 
 
-@outline_equations.register_fake
+@fit_pose.register_fake
 def _(
-    image: Tensor, odds: Tensor, points: Tensor, normals: Tensor, reach: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
-    stride: int, length: int, offsets: int, trust: float, alike: float,
-) -> Tensor:  # fmt: skip
-    return points.new_empty(SIZE, dtype=torch.float64)
+    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, level: Tensor, corner: Tensor, scale: float,
+    texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor, pose: Tensor,
+    moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    shapes = ((4, 4), (6,), (TERMS, SIZE))
+    a, b, c = (pose.new_empty(shape, dtype=torch.float64) for shape in shapes)
+    return a, b, c
 
 
-@operator("unproject::texture_equations")
-def texture_equations(
-    level: Tensor, corner: Tensor, scale: float, points: Tensor, values: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
-    noise: float, alike: float,
-) -> Tensor:  # fmt: skip
-    """Equations of brightness at points of the object.
-
-    level: [3, h, w] value and derivatives along x and y per pixel of the level; corner: [2] of it in the image; scale: pixels of the level
-    per pixel of the image; points: [N, 3]; values: [N] expected; noise: least standard deviation; alike: how many know what one does.
-    """
-    from ..kernels.track_terms import texture_equations_once
-
-    out = torch.zeros(SIZE, dtype=torch.float64)
-    first, points_, values_ = (t.contiguous().float().numpy() for t in (level, points, values))
-    corner_, *doubles = (t.contiguous().double().numpy() for t in (corner, intrinsics, pose, center))
-    parallel_for(texture_equations_once, 1, first, corner_, scale, points_, values_, *doubles, noise, alike, out.numpy())
-    return out
-
-
-@texture_equations.register_fake
-def _(
-    level: Tensor, corner: Tensor, scale: float, points: Tensor, values: Tensor, intrinsics: Tensor, pose: Tensor, center: Tensor,
-    noise: float, alike: float,
-) -> Tensor:  # fmt: skip
-    return points.new_empty(SIZE, dtype=torch.float64)
-
-
-def _scene(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points around the origin, a camera of 32 x 24 pixels, a pose and its centre."""
+@example(fit_pose)
+def _(dtype: torch.dtype) -> tuple[object, ...]:
     points = torch.tensor([[x, y, 0.1 * x * y] for x in (-1.0, -0.3, 0.4, 1.0) for y in (-0.8, 0.0, 0.9)], dtype=dtype)
     intrinsics = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]], dtype=dtype)
     pose = torch.eye(4, dtype=dtype)
     pose[2, 3] = 4.0
-    return points, intrinsics, pose, pose[:3, 3].clone()
-
-
-@example(outline_equations)
-def _(dtype: torch.dtype) -> tuple[object, ...]:
     image = (torch.arange(24 * 32 * 3).reshape(24, 32, 3) * 5 % 256).to(torch.uint8)
-    points, intrinsics, pose, center = _scene(dtype)
     normals = torch.nn.functional.normalize(points[:, :2] + 0.1, dim=1)
-    reach = torch.full((len(points), 2), 6)
-    return image, torch.linspace(-2, 2, 64, dtype=dtype), points, normals, reach, intrinsics, pose, center, 1, 6, 4, 0.5, 3.0
-
-
-@example(texture_equations)
-def _(dtype: torch.dtype) -> tuple[object, ...]:
-    points, intrinsics, pose, center = _scene(dtype)
+    contour = torch.cat([points, normals, torch.full((len(points), 2), 6.0, dtype=dtype)], 1)
     level = torch.sin(torch.arange(3 * 12 * 16, dtype=dtype)).reshape(3, 12, 16) * 20
-    values = torch.cos(torch.arange(len(points), dtype=dtype)) * 20
-    return level, torch.zeros(2, dtype=dtype), 0.5, points, values, intrinsics, pose, center, 4.0, 4.0
+    samples = torch.cat([points, 20 * torch.cos(torch.arange(len(points), dtype=dtype))[:, None]], 1)
+    surface = torch.cat([points, torch.nn.functional.normalize(points - 2, dim=1)], 1)
+    prior = torch.full((6,), 100.0, dtype=dtype)
+    return (
+        image, torch.linspace(-2, 2, 64, dtype=dtype), contour, [1, 6, 4], 0.5, level, torch.zeros(2, dtype=dtype), 0.5, samples,
+        samples + 0.1, 4.0, torch.full((24, 32), 4.0, dtype=dtype), surface, 1.0, intrinsics, pose, torch.zeros(6, dtype=dtype), prior,
+        [0.3, 0.3], [3.0, 4.0, 4.0], 1,
+    )  # fmt: skip

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..camera.camera import Camera
 from ..geometry.mesh import Mesh
 from ..lie.se3 import se3_apply
 from ..render.interpolate import corner_table, interpolate_rows
@@ -29,6 +28,7 @@ class Paint(TensorStruct):
         corner_uvs: [F, 3, 2], or None without textures.
         face_texture: [F] which of `textures`, -1 for none.
         textures: [h, w, 1] each.
+        is_whole: whether views show this very mesh.
     """
 
     vertices: Tensor
@@ -37,9 +37,10 @@ class Paint(TensorStruct):
     corner_uvs: Tensor | None
     face_texture: Tensor
     textures: tuple[Tensor, ...]
+    is_whole: bool
 
 
-def make_paint(mesh: Mesh, center: Tensor) -> Paint | None:
+def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint | None:
     """The paint of a mesh, moved by -center [3]; None if it has neither vertex colours nor textures."""
     grey = torch.full((mesh.face_count, 3, 1), 255.0)
     number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
@@ -61,8 +62,9 @@ def make_paint(mesh: Mesh, center: Tensor) -> Paint | None:
         return None
     vertices = (mesh.vertices.double() - center).float()
     return Paint(
-        vertices=vertices, faces=mesh.faces, corner_grey=grey, corner_uvs=corner_uvs, face_texture=number, textures=tuple(textures)
-    )
+        vertices=vertices, faces=mesh.faces, corner_grey=grey, corner_uvs=corner_uvs, face_texture=number, textures=tuple(textures),
+        is_whole=is_whole,
+    )  # fmt: skip
 
 
 def _small(texture: Tensor) -> Tensor:
@@ -71,12 +73,14 @@ def _small(texture: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool2d(grey, factor, ceil_mode=True, count_include_pad=False)[0, 0, :, :, None]
 
 
-def painted_view(paint: Paint, view: View, pose: Tensor) -> tuple[View, Tensor]:
-    """The painted mesh at a pose, drawn into the crop of a view: the view of it, and its grey values [h, w], 0 elsewhere."""
-    camera: Camera = view.camera
-    with torch.no_grad():
-        fragments = rasterize(se3_apply(pose, paint.vertices), paint.faces, camera)
-    face, weights = fragments.face[fragments.mask], fragments.barycentrics[fragments.mask]
+def painted_view(paint: Paint, view: View) -> Tensor:
+    """Grey values [h, w] of the painted mesh where the view shows it, -1 elsewhere. A view of fewer faces is drawn anew."""
+    fragments = view.fragments
+    if not paint.is_whole:
+        with torch.no_grad():
+            fragments = rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
+    shown = fragments.mask
+    face, weights = fragments.face[shown], fragments.barycentrics[shown]
     corners = corner_table(len(paint.faces), face.device)
     grey = interpolate_rows(paint.corner_grey.reshape(-1, 1), corners, face, weights)
     if paint.corner_uvs is not None:
@@ -84,8 +88,10 @@ def painted_view(paint: Paint, view: View, pose: Tensor) -> tuple[View, Tensor]:
         number = paint.face_texture[face]
         for k, texture in enumerate(paint.textures):
             mine = number == k
-            if bool(mine.any()):
+            if bool(mine.all()):
+                grey = grey * sample_texture(texture, uvs)
+            elif bool(mine.any()):
                 grey[mine] = grey[mine] * sample_texture(texture, uvs[mine])
-    image = torch.zeros_like(fragments.depth)
-    image[fragments.mask] = grey[:, 0]
-    return replace(view, camera_from_object=pose, face=fragments.face, depth=fragments.depth), image
+    image = torch.full_like(fragments.depth, -1.0)
+    image[shown] = grey[:, 0]
+    return image

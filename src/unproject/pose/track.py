@@ -8,6 +8,7 @@ Source: Stoiber et al. 2020 to 2022 (region based tracking: RBGT, SRT3D, ICG); T
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,14 @@ from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..io.video import VideoFrame
 from ..lie.so3 import so3_log
+from ..ops import color_counts as ops
+from ..reference import color_counts as reference
 from ..struct import TensorStruct
-from .color_model import ColorModel, learn_colors
+from .color_model import COLOR_BITS, ColorModel, learn_colors
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
 from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, make_track_model
-from .track_terms import outline_term, step_motion
+from .track_terms import Evidence, fit_terms, step_motion
 from .view import Contour, View, contour_of, render_view
 
 _NEW_KEYFRAME_DEG = 12.0
@@ -42,7 +45,7 @@ _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # score below which poses around a fit are tried
 _LOOK_TURN, _LOOK_DEPTH, _LOOK_GAIN = 0.17, 0.06, 1.1  # radians; share of the distance; how much better one must be
-_LEARN_EVERY = 1.5  # pixels of the image
+_LEARN_FROM = 10_000  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
 
 
@@ -210,7 +213,7 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     """Take in one more frame."""
     if state.lost:
         return _search(state, frame, model, camera, options)
-    fit = fit_frame(_predicted(state, frame, camera), frame, model, camera, state.knowledge, options)
+    fit = fit_frame(_predicted(state, frame, model, camera), frame, model, camera, state.knowledge, options)
     fit = _second_look(fit, state, frame, model, camera, options)
     if fit.view is not None and fit.confidence >= _LOST_BELOW:
         return _keep(state, fit, frame, options), fit
@@ -297,38 +300,33 @@ def _likeness(fit: FrameFit) -> float:
     return max((fit.support[name] for name in ("texture", "paint") if name in fit.support), default=1.0)
 
 
-def _predicted(state: TrackState, frame: VideoFrame, camera: Camera) -> Tensor:
+def _predicted(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera) -> Tensor:
     """The pose before, or moved on as it last moved, whichever fits the outline better."""
     ahead = state.pose.clone()
     ahead[:3, :3] = state.pose[:3, :3] @ state.before[:3, :3].T @ state.pose[:3, :3]
     ahead[:3, 3] = 2 * state.pose[:3, 3] - state.before[:3, 3]
     if float(ahead[2, 3]) <= 0:
         return state.pose
-    scores = []
+    evidence = Evidence(contour=state.contour)
+    supports = []
     for pose in (state.pose, ahead):
-        term = outline_term(frame.color, state.knowledge.colors, state.contour, camera, pose.float(), pose[:3, 3].float(), step=3)
-        scores.append(term.support or 0.0)
-    return ahead if scores[1] >= scores[0] else state.pose
+        moved = torch.zeros(6, dtype=torch.float64)
+        fit = fit_terms(
+            pose, moved, frame, state.knowledge.colors, evidence, camera, diameter=model.diameter, stride=3, level=0, reach=1.0, steps=0
+        )
+        supports.append(fit.support.get("outline", 0.0))
+    return ahead if supports[1] >= supports[0] else state.pose
 
 
 def _learn(colors: ColorModel | None, image: Tensor, view: View) -> ColorModel:
     """Learn from the image around the object: what the view shows, and its surroundings; pixels at the outline are left out."""
-    mask = view.mask.float()[None, None]
-    inner = (-torch.nn.functional.max_pool2d(-mask, 3, stride=1, padding=1))[0, 0] > 0
-    outer = torch.nn.functional.max_pool2d(mask, 5, stride=1, padding=2)[0, 0] == 0
-    size = view.corner.new_tensor([view.mask.shape[1], view.mask.shape[0]]) / view.scale
-    border = view.corner.new_tensor([image.shape[1], image.shape[0]])
-    low, high = (
-        (view.corner - _SURROUNDINGS * size.max()).clamp(min=0),
-        torch.minimum(view.corner + (1 + _SURROUNDINGS) * size.max(), border),
-    )
-    x, y = (torch.arange(float(a), float(b), step=_LEARN_EVERY) + 0.5 for a, b in zip(low, high))
-    column, row = (((v - c) * view.scale).floor().long() for v, c in zip((x, y), view.corner))
-    inside_crop = ((row >= 0) & (row < mask.shape[2]))[:, None] & ((column >= 0) & (column < mask.shape[3]))
-    row, column = row.clamp(0, mask.shape[2] - 1), column.clamp(0, mask.shape[3] - 1)
-    part = image[y.long().clamp(max=image.shape[0] - 1)[:, None], x.long().clamp(max=image.shape[1] - 1)]
-    shows, misses = inner[row[:, None], column] & inside_crop, outer[row[:, None], column] | ~inside_crop
-    return learn_colors(colors, part, shows, misses, rate=_LEARNING_RATE)
+    run = ops.color_counts if image.device.type == "cpu" else reference.color_counts
+    (x0, y0), (height, width) = view.corner.long().tolist(), view.face.shape
+    around = round(_SURROUNDINGS * max(height, width) / view.scale)
+    x1, y1 = x0 + round(width / view.scale), y0 + round(height / view.scale)
+    box = torch.tensor([max(0, x0 - around), max(0, y0 - around), min(image.shape[1], x1 + around), min(image.shape[0], y1 + around)])
+    step = max(1, math.isqrt(int((box[2] - box[0]) * (box[3] - box[1])) // _LEARN_FROM))
+    return learn_colors(colors, run(image, view.face, view.corner, view.scale, box, step, COLOR_BITS), rate=_LEARNING_RATE)
 
 
 def _angle_deg(a: Tensor, b: Tensor) -> float:

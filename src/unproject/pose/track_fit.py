@@ -17,14 +17,13 @@ from ..io.video import VideoFrame
 from ..struct import TensorStruct
 from .color_model import ColorModel
 from .paint import Paint, make_paint, painted_view
-from .texture_term import Keyframe, Pyramid, make_keyframe, make_pyramid, painted_pyramid, texture_term
-from .track_terms import NormalEquations, depth_term, outline_term, step_motion
-from .view import Contour, View, contour_of, render_view
+from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
+from .track_terms import Evidence, fit_terms
+from .view import Contour, View, contour_of, render_view, surface_of
 
-_TURN = 0.35  # radians and diameters: how far one step may go
-_SHIFT = 0.12
-_LIKELY_TURN, _LIKELY_SHIFT = 0.12, 0.04  # the same units: how far objects move between frames
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
+_SURFACE_POINTS = 300
+_STEPS = 2  # a stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,8 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         raise ArgumentError("track_objects: the mesh has no faces")
     center = ((mesh.vertices.amax(0) + mesh.vertices.amin(0)) / 2).double()
     bare = Mesh(vertices=(mesh.vertices.double() - center).float(), faces=mesh.faces)
-    if bare.face_count > options.face_count:
+    is_whole = bare.face_count <= options.face_count
+    if not is_whole:
         bare = decimate(bare, options.face_count)
     coarse = decimate(bare, 400) if bare.face_count > 400 else bare
     diameter = float((bare.vertices.amax(0) - bare.vertices.amin(0)).norm())
@@ -101,7 +101,7 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         normals=face_normals(bare.vertices, bare.faces),
         center=center,
         diameter=diameter,
-        paint=make_paint(mesh, center) if options.texture else None,
+        paint=make_paint(mesh, center, is_whole=is_whole) if options.texture else None,
     )
 
 
@@ -114,72 +114,40 @@ def fit_frame(
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
     """
-    pose, keys, total, support = start, None, None, {}
-    view, contour = None, None
-    moved, prior = torch.zeros(6, dtype=torch.float64), _prior(model.diameter)
+    pose, moved = start, torch.zeros(6, dtype=torch.float64)
+    view, evidence, result = None, None, None
     for stage, share in enumerate(options.stages):
         if stage % 2 == 0:
             view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
-            contour = None if view is None else contour_of(view, count=options.outline_points)
-        if view is None or contour is None:
-            break
-        if keys is None and options.texture:
-            keys = _Keys(frame, knowledge, model, view, pose)
-        step_px = max(1, round(share * max(view.mask.shape) / view.scale))
-        for _ in range(2):
-            terms = _terms(pose, frame, knowledge, model, camera, view, contour, step=step_px, stage=stage)
-            if keys is not None:
-                terms |= keys.terms(pose, camera, level=max(0, min(2, len(options.stages) - 2 - stage)))
-            support = {name: term.support or 0.0 for name, term in terms.items()}
-            total = sum(terms.values(), start=NormalEquations(hessian=prior, gradient=-prior @ moved))
-            if moves:
-                step = _solve(total, model.diameter)
-                pose, moved = step_motion(step, pose[:3, 3]) @ pose, moved + step
-    if view is None or total is None:
+            if view is None:
+                break
+            evidence = _evidence(evidence, frame, knowledge, model, view, options)
+        assert view is not None and evidence is not None
+        level = max(0, min(LEVELS - 1, len(options.stages) - 2 - stage))
+        reach = _REACH[min(stage, len(_REACH) - 1)] * model.diameter
+        stride = max(1, round(share * max(view.mask.shape) / view.scale))
+        result = fit_terms(
+            pose, moved, frame, knowledge.colors, evidence, camera, diameter=model.diameter, stride=stride, level=level, reach=reach,
+            steps=_STEPS if moves else 0,
+        )  # fmt: skip
+        pose, moved = result.pose, result.moved
+    if view is None or evidence is None or result is None:
         return FrameFit(pose=pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
     seen = replace(view, camera_from_object=pose.float())  # after the last small steps it would hardly look different
-    return FrameFit(pose=pose, view=seen, contour=contour, covariance=torch.linalg.inv(total.hessian), support=support)
+    return FrameFit(pose=pose, view=seen, contour=evidence.contour, covariance=result.covariance, support=result.support)
 
 
-def _terms(
-    pose: Tensor, frame: VideoFrame, knowledge: Knowledge, model: TrackModel, camera: Camera, view: View, contour: Contour,
-    *, step: int, stage: int,
-) -> dict[str, NormalEquations]:  # fmt: skip
-    """What the outline says, and depth where there is any."""
-    here, center = pose.float(), pose[:3, 3].float()
-    terms = {"outline": outline_term(frame.color, knowledge.colors, contour, camera, here, center, step=step)}
-    if frame.depth is not None:
-        reach = _REACH[min(stage, len(_REACH) - 1)] * model.diameter
-        terms["depth"] = depth_term(frame.depth, view, model.normals, camera, here, center, reach=reach)
-    return terms
-
-
-class _Keys:
-    """What the frame's brightness is compared with: an earlier image ("texture"), and the mesh's own colours ("paint")."""
-
-    def __init__(self, frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, pose: Tensor):
-        self.pyramid: Pyramid = make_pyramid(frame.color, view)
-        self.keyframes = {} if knowledge.keyframe is None else {"texture": knowledge.keyframe}
-        if model.paint is not None:
-            seen, grey = painted_view(model.paint, view, pose.float())
-            painted = make_keyframe(painted_pyramid(frame.color, seen, grey), seen)
-            if painted is not None:
-                self.keyframes["paint"] = painted
-
-    def terms(self, pose: Tensor, camera: Camera, *, level: int) -> dict[str, NormalEquations]:
-        here, center = pose.float(), pose[:3, 3].float()
-        return {name: texture_term(self.pyramid, key, camera, here, center, level=level) for name, key in self.keyframes.items()}
-
-
-def _solve(equations: NormalEquations, diameter: float) -> Tensor:
-    """The step [6], of limited length."""
-    step = torch.linalg.solve(equations.hessian, equations.gradient)
-    if not bool(torch.isfinite(step).all()):
-        return torch.zeros_like(step)
-    limit = torch.tensor([_SHIFT * diameter] * 3 + [_TURN] * 3, dtype=torch.float64)
-    return step / max(1.0, float((step.abs() / limit).max()))
-
-
-def _prior(diameter: float) -> Tensor:
-    """Objects move little from one frame to the next, which decides where the data does not (about the axis of a bottle): its Hessian."""
-    return torch.diag(torch.tensor([(_LIKELY_SHIFT * diameter) ** -2] * 3 + [_LIKELY_TURN**-2] * 3, dtype=torch.float64))
+def _evidence(
+    before: Evidence | None, frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions
+) -> Evidence:
+    """What the frame is compared with where the view shows the object. Brightness is prepared once a frame."""
+    contour = contour_of(view, count=options.outline_points)
+    surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
+    if before is not None:
+        return replace(before, contour=contour, surface=surface)
+    if not options.texture:
+        return Evidence(contour=contour, surface=surface)
+    paint = None
+    if model.paint is not None:
+        paint = make_keyframe(make_pyramid(frame.color, view, paint=painted_view(model.paint, view)), view)
+    return Evidence(contour=contour, surface=surface, pyramid=make_pyramid(frame.color, view), texture=knowledge.keyframe, paint=paint)

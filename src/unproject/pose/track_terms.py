@@ -1,47 +1,103 @@
-"""What an image says about a pose near a given one: normal equations of the outline, of depth and of the texture.
+"""What a frame says about a pose near a given one: outline, texture and depth, in joint Gauss-Newton steps.
 
-A step is a tangent vector (rho, phi): X' = exp(phi) (X - o) + o + rho in the camera frame, with o the object's centre there, so that both
-halves are nearly independent. Each term is weighted by its own variance, so terms add up. Source of the outline's: Stoiber et al. 2020,
-A sparse Gaussian approach to region-based 6DoF object tracking; of the depth's: Stoiber et al. 2022, Iterative corresponding geometry.
+Each term is weighted by its own variance, so terms add up. Sources: of the outline's, Stoiber et al. 2020, A sparse Gaussian approach to
+region-based 6DoF object tracking; of the depth's, Stoiber et al. 2022, Iterative corresponding geometry.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..camera.camera import Camera
-from ..lie.so3 import hat, so3_exp
+from ..io.video import VideoFrame
+from ..lie.so3 import so3_exp
 from ..ops import track_terms as ops
 from ..reference import track_terms as reference
 from ..struct import TensorStruct
 from .color_model import ColorModel
-from .view import Contour, View
+from .texture_term import Keyframe, Pyramid
+from .view import Contour
 
+_TERMS = ("outline", "texture", "paint", "depth")
 _LENGTH, _OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
-_TUKEY = 4.7
-_LINES_ALIKE = 3.0  # neighbouring lines see the same pixels: their number overstates what they know
-_PIXELS_ALIKE = 4.0
+_ALIKE = [3.0, 4.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
+_GREY = 4.0  # grey levels: images are not truer than that
+_SHIFT, _TURN = 0.12, 0.35  # diameters and radians: how far one step may go
+_LIKELY_SHIFT, _LIKELY_TURN = 0.04, 0.12  # the same units: how far objects move between frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalEquations(TensorStruct):
-    """Half of a quadratic energy of a step: 1/2 x^T H x - g^T x.
+class Evidence(TensorStruct):
+    """What a frame is compared with.
 
     Attributes:
-        hessian: [6, 6] float64.
-        gradient: [6] float64.
-        support: share of the term's data that agrees with the pose, or None without data.
+        contour: of the object as rendered nearby.
+        surface: [S, 6] points and normals of the object that are seen, or None without depth.
+        pyramid: the frame's brightness around the object, or None.
+        texture: brightness of the object in an earlier frame, or None.
+        paint: brightness of the mesh's own colours, or None.
     """
 
-    hessian: Tensor
-    gradient: Tensor
-    support: float | None = None
+    contour: Contour
+    surface: Tensor | None = None
+    pyramid: Pyramid | None = None
+    texture: Keyframe | None = None
+    paint: Keyframe | None = None
 
-    def __add__(self, other: NormalEquations) -> NormalEquations:
-        return NormalEquations(hessian=self.hessian + other.hessian, gradient=self.gradient + other.gradient)
+
+@dataclass(frozen=True, kw_only=True)
+class TermsFit(TensorStruct):
+    """A pose after some steps.
+
+    Attributes:
+        pose: [4, 4] float64.
+        moved: [6] float64 shift and turn since the frame's first pose.
+        covariance: [6, 6] float64 of shift and turn about the object's centre, in the camera's axes.
+        support: of each term that had data, the share of them that agrees with the pose.
+    """
+
+    pose: Tensor
+    moved: Tensor
+    covariance: Tensor
+    support: Mapping[str, float]
+
+
+def fit_terms(
+    pose: Tensor, moved: Tensor, frame: VideoFrame, colors: ColorModel, evidence: Evidence, camera: Camera, *, diameter: float,
+    stride: int, level: int, reach: float, steps: int,
+) -> TermsFit:  # fmt: skip
+    """Some steps of a pose [4, 4] of an object whose centre is its origin, and what supports it then.
+
+    Objects move little from one frame to the next, which decides where the data does not (about the axis of a bottle).
+
+    Args:
+        moved: [6] since the frame's first pose.
+        stride: pixels between the samples across the outline.
+        level: of the pyramid.
+        reach: distance from the surface beyond which a measured depth belongs to something else.
+        steps: 0 measures only.
+    """
+    run = ops.fit_pose if frame.color.device.type == "cpu" else reference.fit_pose
+    contour, pyramid, nothing = evidence.contour.rows, evidence.pyramid, pose.new_empty((0, 0), dtype=torch.float32)
+    picture, corner, scale, texture, paint = nothing.view(0, 0, 0), pose.new_zeros(2), 1.0, nothing, nothing
+    if pyramid is not None:
+        picture, corner, scale = pyramid.levels[level], pyramid.corner, pyramid.scale * 2.0**-level
+        texture, paint = (nothing if key is None else key.samples(level) for key in (evidence.texture, evidence.paint))
+    depth, surface = (nothing, nothing) if frame.depth is None or evidence.surface is None else (frame.depth, evidence.surface)
+    prior = torch.tensor([(_LIKELY_SHIFT * diameter) ** -2] * 3 + [_LIKELY_TURN**-2] * 3, dtype=torch.float64)
+    line, limits = [stride, _LENGTH, _OFFSETS], [_SHIFT * diameter, _TURN]
+    pose, moved, terms = run(
+        frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), picture, corner, scale, texture, paint, _GREY, depth, surface, reach,
+        camera.intrinsics, pose, moved, prior, limits, _ALIKE, steps,
+    )  # fmt: skip
+    covariance = torch.linalg.inv(terms[:, :36].sum(0).view(6, 6) + prior.diag())
+    had = (contour, texture, paint, surface)
+    support = {name: value for name, data, value in zip(_TERMS, had, terms[:, 42].tolist()) if len(data)}
+    return TermsFit(pose=pose, moved=moved, covariance=covariance, support=support)
 
 
 def step_motion(step: Tensor, center: Tensor) -> Tensor:
@@ -51,73 +107,3 @@ def step_motion(step: Tensor, center: Tensor) -> Tensor:
     motion[:3, :3] = rotation
     motion[:3, 3] = center - rotation @ center + step[:3]
     return motion
-
-
-def point_jacobian(points: Tensor, center: Tensor) -> Tensor:
-    """[N, 3, 6] of points [N, 3] with respect to a step."""
-    turn = -hat(points - center)
-    return torch.cat([torch.eye(3).to(points).expand(len(points), 3, 3), turn], -1)
-
-
-def outline_term(
-    image: Tensor, colors: ColorModel, contour: Contour, camera: Camera, pose: Tensor, center: Tensor, *, step: int
-) -> NormalEquations:
-    """Where the colours of the image [H, W, 3] say that the outline lies, along lines with a sample every `step` pixels.
-
-    Lines that disagree with most others, as those on something in front do, weigh less.
-    """
-    run = ops.outline_equations if image.device.type == "cpu" else reference.outline_equations
-    reach = (contour.reach / step).long().clamp(min=1)
-    geometry = (contour.points, contour.normals, reach, camera.intrinsics, pose, center)
-    trust = 1 / (1 + 1 / step)
-    return unpack(run(image, colors.odds, *geometry, step, _LENGTH, _OFFSETS, trust, _LINES_ALIKE))
-
-
-def unpack(values: Tensor) -> NormalEquations:
-    """The equations that an operator returns as 43 numbers."""
-    return NormalEquations(hessian=values[:36].view(6, 6), gradient=values[36:42], support=float(values[42]))
-
-
-def depth_term(
-    depth: Tensor, view: View, face_normals: Tensor, camera: Camera, pose: Tensor, center: Tensor, *, reach: float, count: int = 300
-) -> NormalEquations:
-    """Point-to-plane distances between the rendered surface and the measured one where both are seen.
-
-    Args:
-        depth: [H, W] measured camera z, 0 where nothing was measured.
-        face_normals: [F, 3] in the object's frame.
-        reach: distance beyond which a measurement belongs to something else.
-    """
-    rows, columns = view.mask.nonzero().unbind(1)
-    if len(rows) > count:
-        keep = torch.linspace(0, len(rows) - 1, count).round().long()
-        rows, columns = rows[keep], columns[keep]
-    z = view.depth[rows, columns]
-    pixel = torch.stack([columns + 0.5, rows + 0.5, torch.ones_like(z)], 1).to(z)
-    placed = (pixel @ torch.linalg.inv(view.camera.intrinsics).T) * z[:, None]
-    back = view.camera_from_object
-    points = (placed - back[:3, 3]) @ back[:3, :3] @ pose[:3, :3].T + pose[:3, 3]
-    normals = face_normals[view.face[rows, columns]] @ pose[:3, :3].T
-    image = points @ camera.intrinsics.T
-    there = image[:, :2] / image[:, 2:]
-    x, y = there.floor().long().unbind(1)
-    inside = (x >= 0) & (x < depth.shape[1]) & (y >= 0) & (y < depth.shape[0])
-    measured_z = torch.where(inside, depth[y.clamp(0, depth.shape[0] - 1), x.clamp(0, depth.shape[1] - 1)], torch.zeros_like(z))
-    ray = torch.cat([there, torch.ones_like(there[:, :1])], 1) @ torch.linalg.inv(camera.intrinsics).T
-    distance = ((ray * measured_z[:, None] - points) * normals).sum(1)
-    known = measured_z > 0
-    usable = known & ((measured_z - points[:, 2]).abs() < reach)
-    if int(usable.sum()) < 10:
-        return NormalEquations(hessian=torch.zeros(6, 6, dtype=torch.float64), gradient=torch.zeros(6, dtype=torch.float64), support=0.0)
-    sigma = max(1.5 * float(distance[usable].abs().median()), 0.01 * reach)
-    weight = usable * (1 - (distance / (_TUKEY * sigma)).square()).clamp(min=0).square() / (sigma**2 * _PIXELS_ALIKE)
-    jacobian = (normals[:, None] @ point_jacobian(points, center))[:, 0]
-    equations = _equations(jacobian, distance, weight)
-    support = float(usable.sum()) / max(1, int(known.sum()))
-    return NormalEquations(hessian=equations.hessian, gradient=equations.gradient, support=support)
-
-
-def _equations(jacobian: Tensor, residual: Tensor, weight: Tensor) -> NormalEquations:
-    jacobian, residual, weight = jacobian.double(), residual.double(), weight.double()
-    weighted = jacobian * weight[:, None]
-    return NormalEquations(hessian=weighted.T @ jacobian, gradient=weighted.T @ residual)
