@@ -1,6 +1,10 @@
 """Soft discs and spheres: attributes of all that lie near a pixel, blended by coverage and depth, and the way back.
 
 A disc is (u, v, z, R, bulge): pixel, depth, radius in pixels, and how much nearer its middle is than its rim (0 for flat ones).
+
+Discs lie in lists by cells, bands of rows cut into columns by the discs' left ends: what a band has summed stays in the cache while discs
+that lie together pass. Eight pixels go at once, four of a row and four of the next, from where the disc begins; its coverage is 0 where
+it has ended. So the planes of a band have pairs of rows side by side: pixel (row, x) is at `(row // 2 * pitch + x) * 2 + row % 2`.
 """
 
 import math
@@ -8,38 +12,80 @@ import math
 import numpy as np
 
 from .jit import kernel
+from .lane_math import exp, total
 from .rasterize import pixel_range
+from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, select, splat, square_root, store
 
 NOTHING = -1e30  # logarithm of a weight of 0
 RIM = 0.01  # of a sphere's height squared, where it no longer falls
+COLUMN_SHIFT = 5
+_FAR = 1e30  # depth where there is nothing yet
+_LONG, _HIGH = 4, 2  # pixels that go at once
+_AHEAD = 8  # discs that are fetched early
+_RISE = 16.0  # exponents that a disc may lie before the reference depth
+_LEFT, _FRONT, _WEIGHTS, _CHANNELS = 0, 1, 2, 4  # planes of a band: transmittance, reference depth, sums of weights, depths, channels
 
 
 @kernel
-def count_disc_rows(begin, end, discs, per_image, height, width, planes, soft, shift, rows, counts):
-    """Row range [M, 2] of every disc, and how many discs each band of 2^shift rows of each image gets from this slice."""
-    bands = ((height - 1) >> shift) + 1
+def find_cells(begin, end, discs, per_image, height, width, planes, soft, shift, cells, counts):
+    """First cell and number of bands [M, 2] of every disc, and how many discs each cell of each image gets from this slice."""
+    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
     near, far = planes
     for m in range(begin, end):
         u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), discs[m, 2]
         reach = np.float64(discs[m, 3]) + 0.5 * soft
         x_first, x_last = pixel_range(u - reach, u + reach, width)
         first, last = pixel_range(v - reach, v + reach, height)
-        if z < near or z > far or x_first >= x_last or first >= last:
-            first, last = 0, 0
-        rows[m, 0] = first
-        rows[m, 1] = last
-        if first < last:
-            for b in range(first >> shift, ((last - 1) >> shift) + 1):
-                counts[m // per_image * bands + b] += 1
+        cells[m, 1] = 0
+        if z >= near and z <= far and x_first < x_last and first < last:
+            cell = (m // per_image * bands + (first >> shift)) * columns + (x_first >> COLUMN_SHIFT)
+            count = ((last - 1) >> shift) - (first >> shift) + 1
+            cells[m, 0] = cell
+            cells[m, 1] = count
+            for _ in range(count):
+                counts[cell] += 1
+                cell += columns
+
+
+@kernel
+def fill_cells(begin, end, cells, columns, cursor, items):
+    """List the discs of every cell in ascending order; `cursor` is where this slice's lists begin."""
+    for m in range(begin, end):
+        cell = cells[m, 0]
+        for _ in range(cells[m, 1]):
+            slot = cursor[cell]
+            items[slot] = m
+            cursor[cell] = slot + 1
+            cell += columns
 
 
 @kernel(inline="llvm")
-def disc_terms(dx, dy, radius, soft):
-    """Distance from the middle, its square over that of the radius, place on the soft edge in [0, 1], coverage."""
+def fetch(discs, attributes, m, first, channels):
+    """Ask for a disc and its attributes early: they lie anywhere."""
+    prefetch(discs, m)
+    prefetch(discs[:, 4:], m)
+    prefetch(attributes, (m - first) * channels)
+
+
+@kernel(inline="llvm")
+def disc_lanes(dx, dy, reach, sharpness, zero, one):
+    """For pixels of a row: squared distance from the middle, its root, place on the soft edge in [0, 1], coverage."""
     squared = dx * dx + dy * dy
-    d = math.sqrt(squared)
-    t = min(1.0, max(0.0, (radius - d) / soft + 0.5))
-    return d, squared / max(radius * radius, 1e-12), t, t * t * (3.0 - 2.0 * t)
+    d = square_root(squared)
+    t = minimum(one, maximum(zero, (reach - d) * sharpness))
+    return squared, d, t, t * t * (one + one + one - t - t)
+
+
+@kernel(inline="llvm")
+def bring_forward(planes, p, size, channels, rises, nearest, slope):
+    """Move the reference depth of the lanes `rises` to `nearest`; what they have summed fades accordingly."""
+    front = load(planes, p + _FRONT * size)
+    moved = select(rises, nearest, front)
+    fade = exp(slope * (moved - front))
+    store(planes, p + _FRONT * size, moved)
+    for plane in range(_WEIGHTS, _CHANNELS + channels):
+        store(planes, p + plane * size, load(planes, p + plane * size) * fade)
+    return moved
 
 
 @kernel
@@ -50,65 +96,81 @@ def splat_bands(
     """Blend the bands [begin, end) of all images.
 
     Args:
-        attributes: [per_image, C] if `shared`, else [M, C].
+        attributes: flat [per_image * C] if `shared`, else [M * C].
         exponents: [B, 2] offset and slope: at depth z the weight is coverage x exp(offset - slope z).
         least: transmittance that no longer counts. hides: one whose exponent is this much greater hides a disc.
         blended, depth, transmittance, weight: [B, H, W, C], [B, H, W] three times; weight is the logarithm of the sum of all weights.
     """
     height, width, channels = blended.shape[1:]
-    bands = ((height - 1) >> shift) + 1
-    sums = np.empty((1 << shift, width, 2 + channels))  # of weights, of depths, of each channel
-    best, left = np.empty((1 << shift, width)), np.empty((1 << shift, width))
+    real = discs.dtype.type
+    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
+    pitch = width + _LONG  # lanes may begin at any pixel
+    size = pitch << shift
+    planes = np.empty((_CHANNELS + channels) * size, discs.dtype)
+    across, down = (
+        load((np.arange(WIDTH) // _HIGH + 0.5).astype(discs.dtype), 0),
+        load((np.arange(WIDTH) % _HIGH + 0.5).astype(discs.dtype), 0),
+    )
+    zero, one, rim = splat(real(0)), splat(real(1)), splat(real(RIM))
+    lane_least, floor, behind, before = splat(real(least)), splat(real(1e-6 * least)), splat(real(-hides)), splat(real(_RISE))
+    sharpness = splat(real(1.0 / soft))
     for b in range(begin, end):
         image, row_begin = b // bands, (b % bands) << shift
         row_end = min(height, row_begin + (1 << shift))
-        offset, slope = exponents[image, 0], exponents[image, 1]
-        sums[:] = 0.0
-        best[:] = NOTHING
-        left[:] = 1.0
-        for item in range(offsets[b], offsets[b + 1]):
+        slope = splat(real(min(exponents[image, 1], _FAR)))
+        planes[:size] = real(1)
+        planes[size : 2 * size] = real(_FAR)
+        planes[2 * size :] = real(0)
+        for item in range(offsets[b * columns], offsets[(b + 1) * columns]):
+            fetch(discs, attributes, items[min(item + _AHEAD, len(items) - 1)], image * per_image if shared else 0, channels)
             m = items[item]
-            u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), np.float64(discs[m, 2])
-            radius, bulge = np.float64(discs[m, 3]), np.float64(discs[m, 4])
-            at = m - image * per_image if shared else m
-            top = offset - slope * (z - bulge)
+            u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), discs[m, 2]
+            radius, bulge = discs[m, 3], discs[m, 4]
+            at = (m - image * per_image if shared else np.int64(m)) * channels
             reach = radius + 0.5 * soft
             x_begin, x_end = pixel_range(u - reach, u + reach, width)
             y_begin, y_end = pixel_range(v - reach, v + reach, row_end)
-            for y in range(max(y_begin, row_begin), y_end):
-                r = y - row_begin
-                for x in range(x_begin, x_end):
-                    blends = top > best[r, x] - hides
-                    if not blends and not left[r, x] > least:
+            lane_reach, lane_z, lane_bulge = splat(real(reach)), splat(z), splat(bulge)
+            steepness = splat(real(1.0 / max(radius * radius, 1e-12)))
+            for y in range(max(y_begin & -_HIGH, row_begin), y_end, _HIGH):
+                dy = splat(real(y - v)) + down
+                for x in range(x_begin, x_end, _LONG):
+                    p = (y - row_begin) * pitch + 2 * x
+                    squared, _, _, coverage = disc_lanes(splat(real(x - u)) + across, dy, lane_reach, sharpness, zero, one)
+                    bump = zero
+                    if bulge != 0:
+                        bump = lane_bulge * square_root(maximum(one - squared * steepness, rim))
+                    left, front = load(planes, p), load(planes, p + size)
+                    power = slope * ((front - lane_z) + bump)  # in this order: differences of depths are exact
+                    counts = coverage > zero
+                    blends = counts & (power > behind)
+                    if bits(blends | (counts & (left > lane_least))) == 0:
                         continue
-                    _, share_squared, _, coverage = disc_terms(x + 0.5 - u, y + 0.5 - v, radius, soft)
-                    if not coverage > 0.0:
+                    store(planes, p, maximum(floor, left * (one - coverage)))
+                    if bits(blends) == 0:
                         continue
-                    left[r, x] = max(1e-6 * least, left[r, x] * (1.0 - coverage))
-                    if not blends:
-                        continue
-                    near = z - bulge * math.sqrt(max(1.0 - share_squared, RIM))
-                    power = offset - slope * near
-                    if power > best[r, x]:
-                        fade = math.exp(max(best[r, x] - power, -700.0))
-                        for c in range(2 + channels):
-                            sums[r, x, c] *= fade
-                        best[r, x] = power
-                    share = coverage * math.exp(max(power - best[r, x], -700.0))
-                    sums[r, x, 0] += share
-                    sums[r, x, 1] += share * near
+                    near, rises = lane_z - bump, blends & (power > before)
+                    if bits(rises) != 0:
+                        front = bring_forward(planes, p, size, channels, rises, near, slope)
+                        power = slope * ((front - lane_z) + bump)
+                    share = select(blends, coverage, zero) * exp(power)
+                    q = p + _WEIGHTS * size
+                    store(planes, q, load(planes, q) + share)
+                    store(planes, q + size, load(planes, q + size) + share * near)
                     for c in range(channels):
-                        sums[r, x, 2 + c] += share * attributes[at, c]
+                        q = p + (_CHANNELS + c) * size
+                        store(planes, q, load(planes, q) + share * splat(element(attributes, at + c)))
         for y in range(row_begin, row_end):
             for x in range(width):
-                r = y - row_begin
-                total = sums[r, x, 0]
-                inverse = 1.0 / total if total > 0.0 else 0.0
-                transmittance[image, y, x] = left[r, x]
-                weight[image, y, x] = best[r, x] + math.log(total) if total > 0.0 else NOTHING
-                depth[image, y, x] = sums[r, x, 1] * inverse
+                p = (((y - row_begin) >> 1) * pitch + x) * 2 + (y & 1)
+                summed = planes[p + 2 * size]
+                inverse = 1.0 / summed if summed > 0 else 0.0
+                transmittance[image, y, x] = planes[p]
+                level = exponents[image, 0] - exponents[image, 1] * planes[p + size]
+                weight[image, y, x] = level + math.log(np.float64(summed)) if summed > 0 else NOTHING
+                depth[image, y, x] = planes[p + 3 * size] * inverse
                 for c in range(channels):
-                    blended[image, y, x, c] = sums[r, x, 2 + c] * inverse
+                    blended[image, y, x, c] = planes[p + (4 + c) * size] * inverse
 
 
 @kernel
@@ -116,7 +178,7 @@ def splat_gradient(
     begin, end, discs, attributes, per_image, shared, offsets, items, exponents, soft, shift, least, hides, flow, of_values, gradient,
     attribute_gradient,
 ):  # fmt: skip
-    """Add gradients of discs [M, 5] and attributes from the bands [begin, end) of all images.
+    """Add gradients of discs [M, 5] and attributes (flat) from the bands [begin, end) of all images. All in float64.
 
     Args:
         flow: [B, H, W, 4] for each pixel: gradient of the transmittance times it (0 where it does not count), logarithm of the sum of
@@ -124,54 +186,77 @@ def splat_gradient(
         of_values: [B, H, W, C].
     """
     height, width, channels = of_values.shape[1:]
-    bands = ((height - 1) >> shift) + 1
+    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
+    pitch = width + _LONG
+    size = pitch << shift
+    planes = np.zeros((4 + channels) * size)
+    across, down = load(np.arange(WIDTH) // _HIGH + 0.5, 0), load(np.arange(WIDTH) % _HIGH + 0.5, 0)
+    zero, one, six, behind, rim = splat(0.0), splat(1.0), splat(6.0), splat(-np.float64(hides)), splat(RIM)
+    sharpness = splat(1.0 / soft)
     for b in range(begin, end):
         image, row_begin = b // bands, (b % bands) << shift
         row_end = min(height, row_begin + (1 << shift))
-        offset, slope = exponents[image, 0], exponents[image, 1]
-        for item in range(offsets[b], offsets[b + 1]):
+        offset, slope = exponents[image, 0], splat(exponents[image, 1])
+        for y in range(row_begin, row_end):
+            for x in range(width):
+                p = (((y - row_begin) >> 1) * pitch + x) * 2 + (y & 1)
+                for plane in range(4):
+                    planes[p + plane * size] = flow[image, y, x, plane]
+                for c in range(channels):
+                    planes[p + (4 + c) * size] = of_values[image, y, x, c]
+        for item in range(offsets[b * columns], offsets[(b + 1) * columns]):
+            fetch(discs, attributes, items[min(item + _AHEAD, len(items) - 1)], image * per_image if shared else 0, channels)
             m = items[item]
             u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), np.float64(discs[m, 2])
             radius, bulge = np.float64(discs[m, 3]), np.float64(discs[m, 4])
-            at = m - image * per_image if shared else m
-            top = offset - slope * (z - bulge)
+            at = (m - image * per_image if shared else np.int64(m)) * channels
             reach = radius + 0.5 * soft
             x_begin, x_end = pixel_range(u - reach, u + reach, width)
             y_begin, y_end = pixel_range(v - reach, v + reach, row_end)
-            for y in range(max(y_begin, row_begin), y_end):
-                for x in range(x_begin, x_end):
-                    through, all_weights = np.float64(flow[image, y, x, 0]), np.float64(flow[image, y, x, 1])
-                    blends = top > all_weights - hides
-                    if not blends and through == 0.0:
+            lane_reach, lane_z, lane_bulge, top = splat(reach), splat(z), splat(bulge), splat(offset)
+            steepness = splat(1.0 / max(radius * radius, 1e-12))
+            to_radius = splat(-1.0 / max(radius, 1e-6))
+            gu = gv = gz = gr = gb = zero
+            for y in range(max(y_begin & -_HIGH, row_begin), y_end, _HIGH):
+                dy = splat(y - v) + down
+                for x in range(x_begin, x_end, _LONG):
+                    p = (y - row_begin) * pitch + 2 * x
+                    dx = splat(x - u) + across
+                    squared, d, t, coverage = disc_lanes(dx, dy, lane_reach, sharpness, zero, one)
+                    through, weights = load(planes, p), load(planes, p + size)
+                    share_squared = squared * steepness
+                    above = one - share_squared
+                    up = square_root(maximum(above, rim))
+                    near = lane_z - lane_bulge * up
+                    power = top - slope * near - weights
+                    counts = coverage > zero
+                    blends = counts & (power > behind)
+                    if bits(blends | (counts & ((through > zero) | (through < zero)))) == 0:
                         continue
-                    dx, dy = x + 0.5 - u, y + 0.5 - v
-                    d, share_squared, t, coverage = disc_terms(dx, dy, radius, soft)
-                    if not coverage > 0.0:
-                        continue
-                    of_coverage = -through / (1.0 - coverage) if coverage < 1.0 else 0.0
-                    of_depth = 0.0
-                    falls = 1.0 - share_squared > RIM
-                    up = math.sqrt(max(1.0 - share_squared, RIM))
-                    if blends:
-                        near = z - bulge * up
+                    of_coverage = select(coverage < one, (zero - through) / (one - coverage), zero)
+                    of_depth = zero
+                    if bits(blends) != 0:
                         # at most the whole weight: the sum may be rounded, which matters where the slope is steep
-                        each = min(math.exp(min(max(offset - slope * near - all_weights, -700.0), 700.0)), 1.0 / coverage)
-                        of_near = np.float64(flow[image, y, x, 2])
-                        common = of_near * near - flow[image, y, x, 3]
+                        each = select(blends, minimum(exp(power), one / coverage), zero)
+                        weight = coverage * each
+                        of_near = load(planes, p + 2 * size)
+                        common = of_near * near - load(planes, p + 3 * size)
                         for c in range(channels):
-                            g = of_values[image, y, x, c]
-                            common += g * attributes[at, c]
-                            attribute_gradient[at, c] += coverage * each * g
-                        of_coverage += each * common
-                        of_depth = coverage * each * (of_near - slope * common)
-                    along = of_coverage * 6.0 * t * (1.0 - t) / soft
-                    gradient[m, 2] += of_depth
-                    gradient[m, 3] += along
-                    gradient[m, 4] -= of_depth * up
-                    pull = along / d if d > 0.0 else 0.0
-                    if falls:
-                        of_squared = of_depth * bulge * 0.5 / up
-                        gradient[m, 3] -= of_squared * 2.0 * share_squared / max(radius, 1e-6)
-                        pull -= of_squared * 2.0 / max(radius * radius, 1e-12)
-                    gradient[m, 0] += pull * dx
-                    gradient[m, 1] += pull * dy
+                            g = load(planes, p + (4 + c) * size)
+                            common = common + g * splat(np.float64(element(attributes, at + c)))
+                            attribute_gradient[at + c] += total(weight * g)
+                        of_coverage = of_coverage + each * common
+                        of_depth = weight * (of_near - slope * common)
+                    along = of_coverage * six * t * (one - t) * sharpness
+                    gz, gr, gb = gz + of_depth, gr + along, gb - of_depth * up
+                    pull = select(d > zero, along / d, zero)
+                    if bulge != 0.0:
+                        of_squared = select(above > rim, of_depth * lane_bulge / up, zero)
+                        gr = gr + of_squared * share_squared * to_radius
+                        pull = pull - of_squared * steepness
+                    gu, gv = gu + pull * dx, gv + pull * dy
+            gradient[m, 0] += total(gu)
+            gradient[m, 1] += total(gv)
+            gradient[m, 2] += total(gz)
+            gradient[m, 3] += total(gr)
+            gradient[m, 4] += total(gb)

@@ -13,6 +13,7 @@ from .soft import SMALLEST
 
 NOTHING = -1e30  # logarithm of a weight of 0
 _SHIFT, _SLOTS = 4, 8
+_MOST_COUNTS = 1 << 21  # of discs in cells, by slices
 _HIDES = {torch.float32: 20.0, torch.float64: 45.0}  # exponents that lie this far below do not count
 
 
@@ -53,7 +54,7 @@ def splat_backward(
     slots = max(1, min(_SLOTS, bands, 20_000_000 // max(discs.numel(), attributes.numel(), 1)))
     of_discs, of_attributes = np.zeros((slots, *discs.shape)), np.zeros((slots, *attributes.shape))
     flows = (flow.contiguous().numpy(), of_values.contiguous().numpy())
-    draw = lambda s, begin, end: splat_gradient(begin, end, *arguments, *flows, of_discs[s], of_attributes[s])
+    draw = lambda s, begin, end: splat_gradient(begin, end, *arguments, *flows, of_discs[s], of_attributes[s].reshape(-1))
     for_each_slice(draw, bands, slices=slots)
     return torch.from_numpy(of_discs.sum(0)).to(discs.dtype), torch.from_numpy(of_attributes.sum(0)).to(discs.dtype)
 
@@ -61,22 +62,20 @@ def splat_backward(
 def _plan(
     discs: Tensor, attributes: Tensor, exponents: Tensor, images: int, size: tuple[int, int], planes: tuple[float, float], soft: float
 ) -> tuple[tuple, int]:
-    """Arguments of the kernels up to the list of the discs of every band of rows, and the number of bands."""
-    from ..kernels.rasterize import fill_bands
-    from ..kernels.splat import count_disc_rows
+    """Arguments of the kernels before what they write, and the number of bands of rows."""
+    from ..kernels.splat import COLUMN_SHIFT, fill_cells, find_cells
 
     count, (height, width), array = discs.shape[0], size, discs.detach().contiguous().numpy()
-    per_image, per_band = max(1, count // max(images, 1)), ((height - 1) >> _SHIFT) + 1
-    bands, slices = images * per_band, min(slice_count(count, 4096), 64)
-    rows, counts = np.empty((count, 2), np.int32), np.zeros((slices, bands), np.int64)
-    look = (per_image, height, width, planes, soft, _SHIFT, rows)
-    for_each_slice(lambda s, begin, end: count_disc_rows(begin, end, array, *look, counts[s]), count, slices=slices)
+    per_image, bands, columns = max(1, count // max(images, 1)), images * (((height - 1) >> _SHIFT) + 1), ((width - 1) >> COLUMN_SHIFT) + 1
+    slices = min(slice_count(count, 4096), max(1, _MOST_COUNTS // max(1, bands * columns)))
+    cells, counts = np.empty((count, 2), np.int32), np.zeros((slices, bands * columns), np.int64)
+    look = (per_image, height, width, planes, soft, _SHIFT, cells)
+    for_each_slice(lambda s, begin, end: find_cells(begin, end, array, *look, counts[s]), count, slices=slices)
     offsets = np.concatenate([[0], np.cumsum(counts.sum(0))])
     cursor = offsets[:-1] + np.cumsum(counts, 0) - counts
     items = np.empty(int(offsets[-1]), np.int32)
-    fill = (rows, np.arange(images + 1) * per_image, _SHIFT, per_band)
-    for_each_slice(lambda s, begin, end: fill_bands(begin, end, *fill, cursor[s], items), count, slices=slices)
-    values = (array, attributes.detach().contiguous().numpy(), per_image, attributes.shape[0] == per_image)
+    for_each_slice(lambda s, begin, end: fill_cells(begin, end, cells, columns, cursor[s], items), count, slices=slices)
+    values = (array, attributes.detach().reshape(-1).numpy(), per_image, attributes.shape[0] == per_image)
     return (*values, offsets, items, exponents.numpy(), soft, _SHIFT, SMALLEST[discs.dtype], _HIDES[discs.dtype]), bands
 
 
