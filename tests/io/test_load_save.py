@@ -106,6 +106,31 @@ def test_glb_keeps_texture_and_uvs(tmp_path: Path) -> None:
     torch.testing.assert_close(back.uvs, mesh.uvs)
 
 
+def test_glb_keeps_normals_of_corners(tmp_path: Path) -> None:
+    """A vertex with two normals becomes two vertices, and each keeps its own."""
+    mesh = icosphere(1)
+    flat = torch.nn.functional.normalize(mesh.vertices[mesh.faces].mean(dim=1), dim=1)
+    mesh = replace(mesh, corner_normals=flat[:, None].expand(-1, 3, -1).contiguous())
+    save(mesh, tmp_path / "a.glb")
+    back = load_mesh(tmp_path / "a.glb")
+    assert back.vertex_normals is not None
+    assert torch.equal(back.vertices[back.faces], mesh.vertices[mesh.faces])
+    torch.testing.assert_close(back.vertex_normals[back.faces], mesh.corner_normals)
+
+
+def test_glb_keeps_colours_beside_a_material_and_scalars(tmp_path: Path) -> None:
+    flat = plane(segments=(2, 2))
+    colors, quality = torch.randint(0, 256, flat.vertices.shape).float() / 255, torch.rand(flat.vertex_count)
+    painted = replace(flat, vertex_colors=colors, vertex_attributes={"quality": quality}, materials=(Material(name="m"),))
+    for name, mesh in (("a", painted), ("b", replace(painted, materials=()))):
+        save(mesh, tmp_path / f"{name}.glb")
+        back = load_mesh(tmp_path / f"{name}.glb")
+        assert back.vertex_colors is not None and back.uvs is not None
+        torch.testing.assert_close(back.vertex_colors[:, :3], colors)
+        torch.testing.assert_close(back.uvs, mesh.uvs)
+        assert torch.equal(back.vertex_attributes["quality"], quality)
+
+
 HUGE = {
     "a.ply": PLY_QUADS.replace(b"vertex 6", b"vertex 1000000000000"),
     "b.ply": SAMPLES["little.ply"].replace(b"vertex 5", b"vertex 1000000000000"),

@@ -176,8 +176,8 @@ def _part(
     _read_visual(part, geometry, materials, options)
     for key, values in geometry.vertex_attributes.items():
         values = np.asarray(values)
-        if len(values) == len(vertices) and values.dtype.kind in "fiu":
-            part.attributes[str(key)] = values
+        if len(values) == len(vertices) and values.dtype.kind in "fiu":  # of glTF: "_name", scalars as columns
+            part.attributes[str(key).removeprefix("_")] = values[:, 0] if values.shape[1:] == (1,) else values
     yield part
 
 

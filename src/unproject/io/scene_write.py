@@ -37,8 +37,9 @@ def write_scene(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptio
     scene = trimesh.Scene()
     for name, part in _parts(mesh):
         scene.add_geometry(part, geom_name=name, node_name=name)
+    with_normals = mesh.vertex_normals is not None or mesh.corner_normals is not None
     try:
-        exported = scene.export(file_type=kind, **({"include_normals": mesh.vertex_normals is not None} if kind == "glb" else {}))
+        exported = scene.export(file_type=kind, **({"include_normals": with_normals} if kind == "glb" else {}))
     except (ImportError, NameError, ValueError) as error:
         if kind in _NEEDED:
             raise MissingDependencyError(f"writing .{kind} needs: pip install {_NEEDED[kind]} ({error})") from error
@@ -96,14 +97,19 @@ def _part(mesh: Mesh, chosen: np.ndarray | None, material: Material | None) -> A
         _, first, inverse = np.unique(np.stack(keys, axis=1), axis=0, return_index=True, return_inverse=True)
         source, uv_of, faces = keys[0][first], keys[1][first], inverse.reshape(-1, 3)
         normals = corner_normals[first] if corner_normals is not None else None if normals is None else normals[source]
-    if material is not None:
-        visual: Any = TextureVisuals(uv=None if uvs is None else uvs[uv_of], material=material_to_trimesh(material))
+    if material is not None or uvs is not None:  # there are no texture coordinates without a material
+        visual: Any = TextureVisuals(uv=None if uvs is None else uvs[uv_of], material=material_to_trimesh(material or Material()))
         if mesh.vertex_colors is not None:
-            visual.vertex_attributes["color"] = bytes_of_colors(mesh.vertex_colors)[source]
+            colors = bytes_of_colors(mesh.vertex_colors)[source]  # RGBA, which trimesh does not make of RGB here
+            visual.vertex_attributes["color"] = np.pad(colors, ((0, 0), (0, 4 - colors.shape[1])), constant_values=255)
     else:
         visual = ColorVisuals() if mesh.vertex_colors is None else ColorVisuals(vertex_colors=bytes_of_colors(mesh.vertex_colors)[source])
     vertices = array(mesh.vertices)[source]
-    return trimesh.Trimesh(vertices, faces, vertex_normals=normals, visual=visual, process=False, validate=False)
+    scalars = {name: values for name, values in mesh.vertex_attributes.items() if values.is_floating_point() and values.dim() == 1}
+    attributes: Any = {name: array(values).astype(np.float32)[source] for name, values in scalars.items()}
+    return trimesh.Trimesh(
+        vertices, faces, vertex_normals=normals, visual=visual, vertex_attributes=attributes, process=False, validate=False
+    )
 
 
 def material_to_trimesh(material: Material) -> Any:
