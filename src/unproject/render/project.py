@@ -162,7 +162,10 @@ def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple
     except ValueError:
         got = f"{list(vertices.shape[:-2])} and {list(matrix.shape[:-2])}"
         raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
-    points = vertices @ matrix[..., :3].mT + matrix[..., None, :, 3]
+    if vertices.dim() == matrix.dim() == 2:
+        points = torch.addmm(matrix[:, 3], vertices, matrix[:, :3].mT.contiguous())
+    else:
+        points = vertices @ matrix[..., :3].mT + matrix[..., None, :, 3]
     per_image = vertices.shape[-2]
     points = points.expand(*shape, per_image, 3).reshape(-1, 3)
     count = 1

@@ -91,6 +91,6 @@ def _discs(points: Tensor, radii: Tensor, camera: Camera, shape: tuple[int, ...]
     if camera.projection == "orthographic":
         columns = [points[:, 0], points[:, 1], z, focal * radii]
     else:
-        inverse = 1 / torch.where(z >= camera.near, z, 1)
+        inverse = z.clamp_min(camera.near).reciprocal()
         columns = [points[:, 0] * inverse, points[:, 1] * inverse, z, focal * radii * inverse]
     return torch.stack([*columns, radii if spheres else torch.zeros_like(radii)], 1)
