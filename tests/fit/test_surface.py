@@ -101,6 +101,20 @@ def test_thin_plate_has_two_sides_that_face_apart() -> None:
     assert float((middle[inner, 2].abs() - 0.05).abs().mean()) < 0.005
 
 
+def test_noise_wider_than_the_distance_between_points() -> None:
+    points = torus(8000, noise=0.05)  # 0.044 apart
+    mesh = fit(points)
+    kind = classify_surface(mesh_topology(mesh))
+    assert kind.watertight and kind.genus == 1
+    ring = mesh.vertices[:, :2].norm(dim=1) - 1
+    assert float(((ring.square() + mesh.vertices[:, 2].square()).sqrt() - 0.4).abs().mean()) < 0.01
+    outward = mesh.vertices - torch.nn.functional.normalize(
+        mesh.vertices * torch.tensor([1.0, 1.0, 0.0]), dim=1
+    )  # from the ring's middle line
+    outward = torch.nn.functional.normalize(outward[mesh.faces].mean(1), dim=1)
+    assert float((face_normals(mesh.vertices, mesh.faces) * outward).sum(1).mean()) > 0.985
+
+
 def test_outliers_are_left_out() -> None:
     points, _ = sphere(3000, noise=0.005)
     stray = 3 * torch.rand(200, 3, generator=torch.Generator().manual_seed(4)) - 1.5

@@ -8,7 +8,7 @@ import torch
 
 from unproject.errors import ArgumentError
 from unproject.geometry.neighbors import RaggedNeighbors, build_index, knn, nearest, radius_search
-from unproject.geometry.pca import estimate_normals, local_pca
+from unproject.geometry.pca import adaptive_normals, estimate_normals, local_pca
 from unproject.reference import pca as reference
 
 
@@ -103,3 +103,27 @@ def test_errors() -> None:
         estimate_normals(points, k=0)
     with pytest.raises(ArgumentError, match=r"`points` must be \[N, 3\]"):
         estimate_normals(torch.zeros(4, 2))
+
+
+def test_adaptive_normals_grow_with_the_noise_and_stay_small_without() -> None:
+    random = torch.Generator().manual_seed(4)
+    truth = torch.nn.functional.normalize(torch.randn(6000, 3, generator=random), dim=1)
+    off = lambda normals: float((1 - (normals * truth).sum(1).abs()).mean())
+    noisy = truth + 0.06 * torch.randn(truth.shape, generator=random)  # the points are 0.046 apart
+    assert off(adaptive_normals(noisy).normals) < 0.5 * off(estimate_normals(noisy, k=24).normals)
+    torch.testing.assert_close(adaptive_normals(truth).normals, estimate_normals(truth, k=24).normals, atol=0, rtol=0)
+
+
+def test_adaptive_normals_do_not_reach_over_to_another_sheet() -> None:
+    random = torch.Generator().manual_seed(5)
+    plane = 2 * torch.rand(3000, 3, generator=random) - 1
+    plane[:, 2] = torch.where(plane[:, 2] > 0, 0.15, -0.15) + 0.02 * torch.randn(3000, generator=random)
+    inner = (plane[:, :2].abs() < 0.8).all(1)
+    assert float((adaptive_normals(plane).normals[inner, 2].abs() > 0.9).float().mean()) > 0.97
+
+
+@pytest.mark.parametrize("points", [torch.zeros(0, 3), torch.rand(1, 3), torch.ones(40, 3), torch.rand(5, 3)])
+def test_adaptive_normals_of_few_or_equal_points(points: torch.Tensor) -> None:
+    normals = adaptive_normals(points).normals
+    assert normals.shape == points.shape and bool(torch.isfinite(normals).all())
+    assert len(points) == 0 or float((normals.norm(dim=1) - 1).abs().max()) < 1e-5

@@ -86,18 +86,18 @@ def first_state(problem: LevelProblem, normals: Tensor, *, reach: float | None =
 
 
 def solve_round(
-    problem: LevelProblem, state: LevelState, length: float, *, share: Tensor | None = None, polish: bool = False
+    problem: LevelProblem, state: LevelState, length: float | Tensor, *, share: Tensor | None = None, polish: bool = False
 ) -> LevelState:
     """Solve with the state's weights, then renew the weights.
 
     Args:
-        length: smoothing length, in scene units.
+        length: smoothing length in scene units, everywhere or [N] at the nodes.
         share: [P] 0 for points to be left out.
         polish: instead, give back what smoothing took from the result so far (twicing), and keep the weights.
     """
     spacing, data = problem.lattice.spacing, problem.data
     weight = state.weight if share is None else state.weight * share
-    stiffness = state.relief * (max(length, 0.3 * spacing) ** 4 / problem.point_spacing**2)
+    stiffness = state.relief * (torch.as_tensor(length).clamp(min=0.3 * spacing) ** 4 / problem.point_spacing**2).to(state.relief)
     values = solve_implicit(
         problem.lattice,
         data,

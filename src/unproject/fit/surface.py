@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import knn
-from ..geometry.pca import estimate_normals
+from ..geometry.pca import adaptive_normals
 from ..geometry.points import PointCloud
 from ..geometry.topology import boundary_vertices, make_topology
 from .extract import extract_mesh, fair_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
@@ -29,11 +29,12 @@ from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
 from .smoothing import ROUNDS, LevelProblem, LevelState, first_state, make_problem, solve_round
 from .step import FitStep
-from .trials import choose_length, held_out, move_state, next_trial, trial_points, trial_problem, try_length
+from .trials import choose_lengths, held_out, move_state, next_trial, trial_points, trial_problem, try_length
 
 _WHERE = "reconstruct_surface"
-_NEIGHBORS = 24  # of a point, for its first normal
+_NEAR = 8  # places whose smoothing lengths a node of the lattice averages
 _MARGIN = 0.25  # empty space around the scan, in longest sides
+_FEW = 0.05  # share of the places that may have a shorter smoothing length than the lattice is made for
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
@@ -123,14 +124,14 @@ class _Work:
     @property
     def levels(self) -> list[float]:
         """Cell sizes of the levels, coarse to fine."""
-        return self.scene.levels(float(self.state["length"]))
+        return self.scene.levels(float(self.state["shortest"]))
 
     @property
     def trusts_normals(self) -> bool:
         return bool(self.state["trusted"])
 
     def step_count(self) -> int:
-        return 2 + 4 + (len(self.levels) if "length" in self.state else 3) + ROUNDS + 1
+        return 2 + 4 + (len(self.levels) if "shortest" in self.state else 3) + ROUNDS + 1
 
     @cached_property
     def problem(self) -> LevelProblem:
@@ -141,7 +142,8 @@ class _Work:
         """Make the problem of a level, with a function on points for its guess."""
         self.state.update(level=torch.tensor(level), passes=passes)
         lattice = self._make_lattice()
-        self.state["guess"] = evaluate(node_positions(lattice))
+        nodes = node_positions(lattice)
+        self.state.update(guess=evaluate(nodes), lengths=self._lengths_at(nodes))
         self.problem = self._make_problem(lattice, self.state["guess"])
         return self.problem
 
@@ -153,6 +155,14 @@ class _Work:
     def _make_problem(self, lattice: Lattice, guess: Tensor) -> LevelProblem:
         scene = self.scene
         return make_problem(lattice, scene.points, guess, point_spacing=scene.spacing, trust_normals=self.trusts_normals)
+
+    def _lengths_at(self, nodes: Tensor) -> Tensor:
+        """Smoothing lengths [N] at nodes, the mean of those at places near; [1] where it is one for all."""
+        lengths = self.state["place_lengths"]
+        if len(lengths) == 1:
+            return lengths
+        near = knn(nodes, self.state["places"], min(_NEAR, len(lengths))).index
+        return lengths.log()[near].mean(1).exp()
 
     def keep(self, prefix: str, state: LevelState) -> None:
         for name in _LEVEL_TENSORS:
@@ -195,15 +205,14 @@ def _orient(work: _Work) -> Stage:
         normals = torch.where(usable[:, None], normals / length[:, None].clamp(min=1e-6), 0)
         trusted = float(usable.float().mean()) > 0.9 and agreement(scene.points, normals, scene.neighbors) > 0.8
     if not trusted:
-        found = estimate_normals(scene.points, k=min(_NEIGHBORS, len(scene.points))).normals
-        normals = orient_normals(scene.points, found, scene.neighbors, scene.areas)
+        normals = orient_normals(scene.points, adaptive_normals(scene.points).normals, scene.neighbors, scene.areas)
     work.state.update(normals=normals, trusted=torch.tensor(trusted))
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
 
 
 def _choose_smoothing(work: _Work) -> Stage:
     state, scene = work.state, work.scene
-    if "length" in state:
+    if "shortest" in state:
         return
     chosen = trial_points(scene)
     points, directions = (scene.points, state["normals"]) if chosen is None else (scene.points[chosen], state["normals"][chosen])
@@ -221,9 +230,13 @@ def _choose_smoothing(work: _Work) -> Stage:
         error = float(measured[:, 0].double().square().mean().sqrt() * work.frame.scale)
         yield {"smoothing": length * float(work.frame.scale), "held_out": error}, None
     tried = sorted(scores)
-    best = tried[choose_length([scores[place] for place in tried], scene.cell)]
-    state["length"] = torch.tensor(scene.lengths[best] * work.options.smoothness, dtype=torch.float64)
-    state["reach"] = state[f"reach.{best}"]
+    whole, choice = choose_lengths([scores[place] for place in tried], points[asked], scene.cell)
+    lengths = torch.tensor([scene.lengths[place] * work.options.smoothness for place in tried])
+    if chosen is not None or len(choice) == 0:
+        choice = torch.tensor([whole])  # windows say nothing about other places
+    state.update(
+        places=points[asked], place_lengths=lengths[choice], shortest=lengths[choice].quantile(_FEW), reach=state[f"reach.{tried[whole]}"]
+    )
     for prefix in ("trial.", "score.", "reach."):
         work.drop(prefix)
 
@@ -233,14 +246,14 @@ def _scores_of(state: Mapping[str, Tensor]) -> dict[int, Tensor]:
 
 
 def _solve_coarse(work: _Work) -> Stage:
-    state, length = work.state, float(work.state["length"])
+    state = work.state
     if "level" not in state:
         work.start_level(0, work.guess.crossings.points, lambda nodes: evaluate_guess(work.guess, nodes))
     while (level := int(state["level"])) + 1 < len(work.levels):
         problem = work.problem
         current = first_state(problem, state["normals"])
         for _ in range(2):
-            current = solve_round(problem, current, max(length, problem.lattice.spacing))
+            current = solve_round(problem, current, state["lengths"].clamp(min=problem.lattice.spacing))
         state["normals"] = current.normals
         work.start_level(level + 1, _passes(problem.lattice, current.values), Continued(problem.lattice, current.values))
         yield {"noise": current.noise * float(work.frame.scale)}, None
@@ -263,7 +276,7 @@ def _solve(work: _Work) -> Stage:
     problem = work.problem
     while done < ROUNDS:
         current = work.kept("final") if done else first_state(problem, state["normals"], reach=float(state["reach"]))
-        current = solve_round(problem, current, float(state["length"]), polish=done == ROUNDS - 1)
+        current = solve_round(problem, current, state["lengths"], polish=done == ROUNDS - 1)
         work.keep("final", current)
         done += 1
         state["rounds"] = torch.tensor(done)
@@ -315,7 +328,7 @@ def _grow_lattice(work: _Work, places: Tensor) -> None:
     problem = work.problem
     relief = Continued(old, final.relief)(node_positions(problem.lattice))
     current = replace(final, values=problem.guess, relief=relief)
-    work.keep("final", solve_round(problem, current, float(state["length"]), polish=True))
+    work.keep("final", solve_round(problem, current, state["lengths"], polish=True))
 
 
 def _finish(work: _Work, mesh: Mesh) -> Mesh:

@@ -1,7 +1,7 @@
 """How smooth a surface the points want: the smoothing length that predicts best what points held out say.
 
-Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse. Of a large scan some windows are
-asked, not all of it.
+Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse. Most places agree on one length;
+thin parts and fine details that ask for another one get it. Of a large scan some windows are asked, not all of it, and the length is one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
 _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
+_SURROUNDINGS = 64  # points asked that decide about the length at a place
+_CERTAINTY = 2.0  # standard errors by which another length must be better there
 
 
 def trial_points(scene: Scene) -> Tensor | None:
@@ -106,22 +108,37 @@ def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, di
     return moved
 
 
-def choose_length(measured: list[Tensor], cell: float) -> int:
-    """Index of the best length, by what `try_length` returned for each, in descending order of length.
+def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple[int, Tensor]:
+    """Which length the surface as a whole wants, and which the surroundings of each place.
 
-    Of the largest one that is as good as the best: by one standard error of the difference or by what a lattice with this cell size
-    cannot tell; with measured normals by half a standard error.
+    As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough; of those as
+    good as the best (by one standard error of the difference, or by what a lattice with this cell size cannot tell; with measured
+    normals by half a standard error) the largest. At a place: that one, unless another predicts its surroundings better beyond chance.
+
+    Args:
+        measured: what `try_length` returned for each length, in descending order of length.
+        places: [A, 3] the points asked.
+
+    Returns:
+        Index of the length for the whole, and [A] of that for each place.
     """
-    scores = _scores(measured)
-    best = min(range(len(scores)), key=lambda i: float(scores[i].mean()))
+    if len(places) == 0:
+        return 0, torch.zeros(0, dtype=torch.int64)
+    scores = torch.stack(_scores(measured))
+    near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
+    typical = torch.stack([score[near].mean(1) for score in scores])
+    best = int(typical.median(1).values.argmin())
     has_normals = float(measured[0][:, 1].abs().max()) > 0
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
+    whole = best
     for i in range(best):
-        excess = scores[i] - scores[best]
-        error = (0.5 if has_normals else 1.0) * float(excess.std()) / len(excess) ** 0.5 if len(excess) > 1 else 0.0
-        if float(excess.mean()) <= max(error, blur):
-            return i
-    return best
+        error = (0.5 if has_normals else 1.0) * float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
+        if float((typical[i] - typical[best]).median()) <= max(error, blur):
+            whole = i
+            break
+    excess = (scores - scores[whole])[:, near]
+    surely = excess.mean(2) + _CERTAINTY * excess.std(2, correction=0) / near.shape[1] ** 0.5
+    return whole, surely.argmin(0).where(surely.amin(0) < -blur, whole)
 
 
 def _scores(measured: list[Tensor]) -> list[Tensor]:

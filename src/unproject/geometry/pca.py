@@ -12,7 +12,11 @@ from ..errors import ArgumentError, check_shape
 from ..ops import pca as ops
 from ..reference import pca as reference
 from ..struct import TensorStruct
-from .neighbors import Neighbors, PointIndex, RaggedNeighbors, index_of, knn, radius_search
+from .neighbors import Neighbors, PointIndex, RaggedNeighbors, build_index, index_of, knn, radius_search
+
+_SIZES = (24, 48, 96, 192)  # of neighbourhoods, smallest first
+_FLAT = 0.01  # surface variation that needs no larger neighbourhood: scatter of a tenth of its width
+_CHUNK = 1 << 17  # points at once, for memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +78,53 @@ def estimate_normals(
         sizes = index.offsets.diff()
         smallest = int(sizes[sizes > 0].min()) if bool((sizes > 0).any()) else k
         result = local_pca(index.points, knn(index, index, min(k, smallest)))
-    total = result.eigenvalues.sum(1)
-    variation = torch.where(total > 0, result.eigenvalues[:, 0] / total.where(total > 0, 1), 0)
-    return PointNormals(normals=result.axes[:, 0].contiguous(), variation=variation)
+    return PointNormals(normals=result.axes[:, 0].contiguous(), variation=_variation(result))
+
+
+def adaptive_normals(points: Float[Tensor, "N 3"]) -> PointNormals:
+    """Unoriented normals from neighbourhoods as large as the noise asks for, at each point.
+
+    A neighbourhood hardly wider than the scatter of the points is as thick as it is wide, and its thinnest direction is chance. So it
+    grows as long as that makes it flatter in proportion, which ends where the surface bends or another sheet comes in.
+
+    Args:
+        points: [N, 3].
+
+    Returns:
+        PointNormals, with the variation in the neighbourhood chosen.
+
+    Raises:
+        ArgumentError: shapes or NaN.
+
+    Gradient: none.
+    Source: the balance of noise and curvature: Mitra and Nguyen 2003; surface variation over scales: Pauly et al. 2003.
+    """
+    check_shape(points, ["N", 3], name="points", where="adaptive_normals", finite=True)
+    if points.shape[0] == 0:
+        return PointNormals(normals=points.detach().clone(), variation=points.new_zeros(0))
+    index = build_index(points)
+    chunks = [_flattest(chunk, index) for chunk in points.detach().split(_CHUNK)]
+    return PointNormals(normals=torch.cat([c.normals for c in chunks]), variation=torch.cat([c.variation for c in chunks]))
+
+
+def _flattest(points: Tensor, index: PointIndex) -> PointNormals:
+    normals, variation = torch.zeros_like(points), torch.full_like(points[:, 0], torch.inf)
+    growing = torch.arange(points.shape[0], device=points.device)
+    for size in _SIZES:
+        pca = local_pca(index.points, knn(points[growing], index, min(size, index.point_count)))
+        found = _variation(pca)
+        flatter = found < variation[growing]
+        growing = growing[flatter]
+        normals[growing], variation[growing] = pca.axes[flatter, 0], found[flatter]
+        growing = growing[variation[growing] > _FLAT]
+        if len(growing) == 0 or size >= index.point_count:
+            break
+    return PointNormals(normals=normals, variation=variation)
+
+
+def _variation(pca: LocalPca) -> Tensor:
+    total = pca.eigenvalues.sum(1)
+    return torch.where(total > 0, pca.eigenvalues[:, 0] / total.where(total > 0, 1), 0)
 
 
 def local_pca(points: Float[Tensor, "N 3"], neighbors: Neighbors | RaggedNeighbors) -> LocalPca:

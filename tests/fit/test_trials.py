@@ -1,0 +1,47 @@
+"""Which smoothing length the predictions of held-out points speak for: that of most places, and another one where it is surely better."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unproject.fit.trials import choose_lengths
+
+
+def measured(scatter: list[Tensor], seed: int = 0) -> list[Tensor]:
+    """What three lengths left of held-out points: the same chance for all lengths, scaled by each one's scatter."""
+    chance = torch.randn(len(scatter[0]), generator=torch.Generator().manual_seed(seed))
+    return [torch.stack([chance * s, torch.zeros_like(chance)], dim=1) for s in scatter]
+
+
+def places(count: int) -> Tensor:
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_thin_part_gets_its_own_length_and_does_not_decide_for_all() -> None:
+    where = places(3000)
+    thin = where[:, 0] < 0.08
+    rough = torch.where(thin, 1.0, 1.05)
+    whole, choice = choose_lengths(measured([torch.where(thin, 4.0, 1.0), torch.where(thin, 3.0, 1.02), rough]), where, 0.01)
+    assert whole == 0
+    assert float((choice[where[:, 0] < 0.05] == 2).float().mean()) > 0.9
+    assert float((choice[where[:, 0] > 0.2] == 0).float().mean()) > 0.99
+
+
+def test_chance_gives_no_place_its_own_length() -> None:
+    where = places(2000)
+    independent = [measured([torch.ones(2000)], seed)[0] for seed in (1, 2, 3)]
+    whole, choice = choose_lengths(independent, where, 0.01)
+    assert float((choice == whole).float().mean()) > 0.9
+
+
+def test_what_a_lattice_cannot_tell_is_no_reason() -> None:
+    where = places(1000)
+    tiny = [torch.full((1000,), 1e-6 * factor) for factor in (3.0, 2.0, 1.0)]
+    whole, choice = choose_lengths(measured(tiny), where, 0.01)
+    assert whole == 0 and bool((choice == 0).all())
+
+
+def test_no_points_asked() -> None:
+    whole, choice = choose_lengths([torch.zeros(0, 2)] * 3, torch.zeros(0, 3), 0.01)
+    assert whole == 0 and len(choice) == 0
