@@ -118,6 +118,12 @@ def test_glb_keeps_normals_of_corners(tmp_path: Path) -> None:
     torch.testing.assert_close(back.vertex_normals[back.faces], mesh.corner_normals)
 
 
+def test_glb_says_what_it_cannot_hold(tmp_path: Path) -> None:
+    mesh = replace(icosphere(0), vertex_attributes={"label": torch.arange(12)}, face_attributes={"area": torch.rand(20)})
+    with pytest.warns(FileWarning, match="'label', 'area'"):
+        save(mesh, tmp_path / "a.glb")
+
+
 def test_glb_keeps_colours_beside_a_material_and_scalars(tmp_path: Path) -> None:
     flat = plane(segments=(2, 2))
     colors, quality = torch.randint(0, 256, flat.vertices.shape).float() / 255, torch.rand(flat.vertex_count)

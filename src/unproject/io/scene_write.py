@@ -16,6 +16,7 @@ from ..geometry.mesh import Mesh
 from .atomic import OutputFiles
 from .options import SaveOptions
 from .ply_write import array, bytes_of_colors
+from .source import warn_file
 
 _NEEDED = {"3mf": "lxml networkx", "dae": "pycollada"}
 
@@ -34,6 +35,9 @@ def write_scene(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptio
         raise ArgumentError(f"save: .{kind} has no encoding {options.encoding!r}")
     if mesh.vertex_count == 0:
         raise ArgumentError(f"save: .{kind} cannot hold an empty mesh")
+    lost = [name for name in (*mesh.vertex_attributes, *mesh.face_attributes) if name not in _scalars(mesh)]
+    if lost:
+        warn_file(path, f".{kind} cannot hold the attributes {', '.join(map(repr, lost[:8]))}; they are not written")
     scene = trimesh.Scene()
     for name, part in _parts(mesh):
         scene.add_geometry(part, geom_name=name, node_name=name)
@@ -105,11 +109,15 @@ def _part(mesh: Mesh, chosen: np.ndarray | None, material: Material | None) -> A
     else:
         visual = ColorVisuals() if mesh.vertex_colors is None else ColorVisuals(vertex_colors=bytes_of_colors(mesh.vertex_colors)[source])
     vertices = array(mesh.vertices)[source]
-    scalars = {name: values for name, values in mesh.vertex_attributes.items() if values.is_floating_point() and values.dim() == 1}
-    attributes: Any = {name: array(values).astype(np.float32)[source] for name, values in scalars.items()}
+    attributes: Any = {name: array(values).astype(np.float32)[source] for name, values in _scalars(mesh).items()}
     return trimesh.Trimesh(
         vertices, faces, vertex_normals=normals, visual=visual, vertex_attributes=attributes, process=False, validate=False
     )
+
+
+def _scalars(mesh: Mesh) -> dict[str, Tensor]:
+    """The attributes that are written: one float a vertex."""
+    return {name: values for name, values in mesh.vertex_attributes.items() if values.is_floating_point() and values.dim() == 1}
 
 
 def material_to_trimesh(material: Material) -> Any:
