@@ -2,9 +2,9 @@
 
 A disc is (u, v, z, R, bulge): pixel, depth, radius in pixels, and how much nearer its middle is than its rim (0 for flat ones).
 
-Discs lie in lists by cells, bands of rows cut into columns by the discs' left ends: what a band has summed stays in the cache while discs
-that lie together pass. Eight pixels go at once, four of a row and four of the next, from where the disc begins; its coverage is 0 where
-it has ended. So the planes of a band have pairs of rows side by side: pixel (row, x) is at `(row // 2 * pitch + x) * 2 + row % 2`.
+Discs lie in lists by cells, bands of rows cut into slabs of depth: a band is drawn from front to back, more or less. Any order is right,
+but what lies behind costs less then. Eight pixels go at once, four of a row and four of the next, from where the disc begins; its coverage
+is 0 where it has ended. The planes of a band have row pairs side by side: pixel (row, x) is at `(row // 2 * pitch + x) * 2 + row % 2`.
 """
 
 import math
@@ -18,7 +18,7 @@ from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, select
 
 NOTHING = -1e30  # logarithm of a weight of 0
 RIM = 0.01  # of a sphere's height squared, where it no longer falls
-COLUMN_SHIFT = 5
+SLABS = 32
 _FAR = 1e30  # depth where there is nothing yet
 _LONG, _HIGH = 4, 2  # pixels that go at once
 _AHEAD = 8  # discs that are fetched early
@@ -27,28 +27,34 @@ _LEFT, _FRONT, _WEIGHTS, _CHANNELS = 0, 1, 2, 4  # planes of a band: transmittan
 
 
 @kernel
-def find_cells(begin, end, discs, per_image, height, width, planes, soft, shift, cells, counts):
-    """First cell and number of bands [M, 2] of every disc, and how many discs each cell of each image gets from this slice."""
-    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
+def find_cells(begin, end, discs, per_image, height, width, planes, slabs, soft, shift, cells, counts):
+    """First cell and number of bands [M, 2] of every disc, and how many discs each cell of each image gets from this slice.
+
+    Args:
+        planes: depths (near, far). slabs: (where the first slab begins, slabs a unit of depth).
+    """
+    bands = ((height - 1) >> shift) + 1
     near, far = planes
+    first_slab, per_depth = slabs
     for m in range(begin, end):
-        u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), discs[m, 2]
+        u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), np.float64(discs[m, 2])
         reach = np.float64(discs[m, 3]) + 0.5 * soft
         x_first, x_last = pixel_range(u - reach, u + reach, width)
         first, last = pixel_range(v - reach, v + reach, height)
         cells[m, 1] = 0
         if z >= near and z <= far and x_first < x_last and first < last:
-            cell = (m // per_image * bands + (first >> shift)) * columns + (x_first >> COLUMN_SHIFT)
+            slab = np.int64(max(0.0, min(SLABS - 1.0, (z - first_slab) * per_depth)))
+            cell = (m // per_image * bands + (first >> shift)) * SLABS + slab
             count = ((last - 1) >> shift) - (first >> shift) + 1
             cells[m, 0] = cell
             cells[m, 1] = count
             for _ in range(count):
                 counts[cell] += 1
-                cell += columns
+                cell += SLABS
 
 
 @kernel
-def fill_cells(begin, end, cells, columns, cursor, items):
+def fill_cells(begin, end, cells, cursor, items):
     """List the discs of every cell in ascending order; `cursor` is where this slice's lists begin."""
     for m in range(begin, end):
         cell = cells[m, 0]
@@ -56,7 +62,7 @@ def fill_cells(begin, end, cells, columns, cursor, items):
             slot = cursor[cell]
             items[slot] = m
             cursor[cell] = slot + 1
-            cell += columns
+            cell += SLABS
 
 
 @kernel(inline="llvm")
@@ -103,7 +109,7 @@ def splat_bands(
     """
     height, width, channels = blended.shape[1:]
     real = discs.dtype.type
-    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
+    bands = ((height - 1) >> shift) + 1
     pitch = width + _LONG  # lanes may begin at any pixel
     size = pitch << shift
     planes = np.empty((_CHANNELS + channels) * size, discs.dtype)
@@ -121,7 +127,7 @@ def splat_bands(
         planes[:size] = real(1)
         planes[size : 2 * size] = real(_FAR)
         planes[2 * size :] = real(0)
-        for item in range(offsets[b * columns], offsets[(b + 1) * columns]):
+        for item in range(offsets[b * SLABS], offsets[(b + 1) * SLABS]):
             fetch(discs, attributes, items[min(item + _AHEAD, len(items) - 1)], image * per_image if shared else 0, channels)
             m = items[item]
             u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), discs[m, 2]
@@ -186,7 +192,7 @@ def splat_gradient(
         of_values: [B, H, W, C].
     """
     height, width, channels = of_values.shape[1:]
-    bands, columns = ((height - 1) >> shift) + 1, ((width - 1) >> COLUMN_SHIFT) + 1
+    bands = ((height - 1) >> shift) + 1
     pitch = width + _LONG
     size = pitch << shift
     planes = np.zeros((4 + channels) * size)
@@ -204,8 +210,9 @@ def splat_gradient(
                     planes[p + plane * size] = flow[image, y, x, plane]
                 for c in range(channels):
                     planes[p + (4 + c) * size] = of_values[image, y, x, c]
-        for item in range(offsets[b * columns], offsets[(b + 1) * columns]):
+        for item in range(offsets[b * SLABS], offsets[(b + 1) * SLABS]):
             fetch(discs, attributes, items[min(item + _AHEAD, len(items) - 1)], image * per_image if shared else 0, channels)
+            prefetch(gradient, items[min(item + _AHEAD, len(items) - 1)])
             m = items[item]
             u, v, z = np.float64(discs[m, 0]), np.float64(discs[m, 1]), np.float64(discs[m, 2])
             radius, bulge = np.float64(discs[m, 3]), np.float64(discs[m, 4])

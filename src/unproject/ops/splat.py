@@ -63,18 +63,20 @@ def _plan(
     discs: Tensor, attributes: Tensor, exponents: Tensor, images: int, size: tuple[int, int], planes: tuple[float, float], soft: float
 ) -> tuple[tuple, int]:
     """Arguments of the kernels before what they write, and the number of bands of rows."""
-    from ..kernels.splat import COLUMN_SHIFT, fill_cells, find_cells
+    from ..kernels.splat import SLABS, fill_cells, find_cells
 
     count, (height, width), array = discs.shape[0], size, discs.detach().contiguous().numpy()
-    per_image, bands, columns = max(1, count // max(images, 1)), images * (((height - 1) >> _SHIFT) + 1), ((width - 1) >> COLUMN_SHIFT) + 1
-    slices = min(slice_count(count, 4096), max(1, _MOST_COUNTS // max(1, bands * columns)))
-    cells, counts = np.empty((count, 2), np.int32), np.zeros((slices, bands * columns), np.int64)
-    look = (per_image, height, width, planes, soft, _SHIFT, cells)
+    per_image, bands = max(1, count // max(images, 1)), images * (((height - 1) >> _SHIFT) + 1)
+    first, last = (float(z) for z in discs[:, 2].detach().clamp(*planes).aminmax()) if count else (0.0, 1.0)
+    slabs = (first, SLABS / max(last - first, 1e-30))
+    slices = min(slice_count(count, 4096), max(1, _MOST_COUNTS // max(1, bands * SLABS)))
+    cells, counts = np.empty((count, 2), np.int32), np.zeros((slices, bands * SLABS), np.int64)
+    look = (per_image, height, width, planes, slabs, soft, _SHIFT, cells)
     for_each_slice(lambda s, begin, end: find_cells(begin, end, array, *look, counts[s]), count, slices=slices)
     offsets = np.concatenate([[0], np.cumsum(counts.sum(0))])
     cursor = offsets[:-1] + np.cumsum(counts, 0) - counts
     items = np.empty(int(offsets[-1]), np.int32)
-    for_each_slice(lambda s, begin, end: fill_cells(begin, end, cells, columns, cursor[s], items), count, slices=slices)
+    for_each_slice(lambda s, begin, end: fill_cells(begin, end, cells, cursor[s], items), count, slices=slices)
     values = (array, attributes.detach().reshape(-1).numpy(), per_image, attributes.shape[0] == per_image)
     return (*values, offsets, items, exponents.numpy(), soft, _SHIFT, SMALLEST[discs.dtype], _HIDES[discs.dtype]), bands
 

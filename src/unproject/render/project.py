@@ -139,12 +139,13 @@ def clip_rows(rows: Tensor, bases: Tensor, scene: Projection, clipped: Clipped |
 
 def depth_ranges(scene: Projection, near: float) -> Tensor:
     """Least and greatest depth [B, 2] float64 of the vertices of each image, in front of the near plane. Before clipping; no gradient."""
-    z = scene.points.detach()[:, 2].double().clamp_min(near)
+    z = scene.points.detach()[:, 2]
     if scene.vertex_count == 0 or scene.images.shape[0] == 0:
-        return z.new_tensor([[near, near + 1]]).expand(scene.images.shape[0], 2)
+        return torch.tensor([[near, near + 1]], dtype=torch.float64, device=z.device).expand(scene.images.shape[0], 2)
     if scene.images.shape[0] * scene.vertex_count == z.shape[0]:
-        each = z.view(-1, scene.vertex_count)
-        return torch.stack([each.amin(1), each.amax(1)], 1)
+        each = [torch.stack(image.aminmax()) for image in z.view(-1, scene.vertex_count)]
+        return torch.stack(each).double().clamp_min(near)
+    z = z.double().clamp_min(near)
     used = [z[scene.faces[first : first + count] + base].flatten() for first, count, base in scene.images.tolist()]
     return torch.stack([torch.stack([x.min(), x.max()]) if len(x) else z.new_tensor([near, near + 1]) for x in used])
 
@@ -162,10 +163,7 @@ def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple
     except ValueError:
         got = f"{list(vertices.shape[:-2])} and {list(matrix.shape[:-2])}"
         raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
-    if vertices.dim() == matrix.dim() == 2:
-        points = torch.addmm(matrix[:, 3], vertices, matrix[:, :3].mT.contiguous())
-    else:
-        points = vertices @ matrix[..., :3].mT + matrix[..., None, :, 3]
+    points = (vertices @ matrix[..., :3].mT).add_(matrix[..., None, :, 3])  # in place: there may be millions
     per_image = vertices.shape[-2]
     points = points.expand(*shape, per_image, 3).reshape(-1, 3)
     count = 1

@@ -59,7 +59,7 @@ def splat(
     size = _rows(radii, centers, scene.shape, where)
     rows, _ = vertex_rows(scene, attributes.to(centers.dtype), name="attributes", where=where)
     exponents = blend_exponents(scene, camera, gamma, depth_range, where)
-    discs = _discs(scene.points, size.reshape(-1), camera, scene.shape, spheres)
+    discs = _discs(scene.points, size.reshape(images, count), camera, scene.shape, spheres)
     run = ops.splat if discs.device.type == "cpu" else reference.splat
     view = (images, camera.height, camera.width, float(camera.near), float(camera.far), float(edge_px))
     values, depth, transmittance, weight = run(discs, rows, exponents, *view)
@@ -82,15 +82,15 @@ def _rows(radii: Tensor | float, centers: Tensor, shape: tuple[int, ...], where:
 
 
 def _discs(points: Tensor, radii: Tensor, camera: Camera, shape: tuple[int, ...], spheres: bool) -> Tensor:
-    """[B * N, 5] as the operator takes them. Points that are not in front are not drawn; their numbers only stay finite."""
+    """[B * N, 5] as the operator takes them, from points [B * N, 3] and radii [B, N].
+
+    Points that are not in front are not drawn; their numbers only stay finite.
+    """
     k = camera.intrinsics.to(points.dtype)
     focal = (k[..., 0, 0] * k[..., 1, 1] - k[..., 0, 1] * k[..., 1, 0]).abs().sqrt()
-    per_image = points.shape[0] // max(1, math.prod(shape))
-    focal = focal.expand(shape).reshape(-1, 1).expand(-1, per_image).reshape(-1)
-    z = points[:, 2]
-    if camera.projection == "orthographic":
-        columns = [points[:, 0], points[:, 1], z, focal * radii]
-    else:
+    scale = (focal.expand(shape).reshape(-1, 1) * radii).view(-1)
+    x, y, z = points.unbind(1)
+    if camera.projection == "perspective":
         inverse = z.clamp_min(camera.near).reciprocal()
-        columns = [points[:, 0] * inverse, points[:, 1] * inverse, z, focal * radii * inverse]
-    return torch.stack([*columns, radii if spheres else torch.zeros_like(radii)], 1)
+        x, y, scale = x * inverse, y * inverse, scale * inverse
+    return torch.stack([x, y, z, scale, radii.reshape(-1) if spheres else torch.zeros_like(z)], 1)
