@@ -105,7 +105,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     )  # fmt: skip
     begin = time.perf_counter()
     steps = estimate_pose_steps(mesh, given, start=start, symmetries=symmetries, options=settings)
-    estimate = _finished(steps, terminal, stage_count=5 if mask is not None else 10)
+    estimate = _finished(steps, terminal, stage_count=6 if mask is not None else 11)
     seconds = time.perf_counter() - begin
     _save_overlay(overlay, mesh, color, camera, estimate)
     facts = {**_facts(estimate.best), "alternatives": [_alternative(c) for c in estimate.candidates[1:]],

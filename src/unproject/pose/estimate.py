@@ -13,6 +13,7 @@ from ..camera.camera import check_rigid
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..struct import TensorStruct
+from .hidden import refine_past_hidden
 from .locate import locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
@@ -165,6 +166,8 @@ def estimate_pose_steps(
         for step in solve(model, ready, options.weights, options.solver, starts=around, start_angle=0.0, orbit=orbit):
             yield step
         scored = step.scored
+    scored = refine_past_hidden(model, ready, options.weights, options.solver, scored, orbit=orbit)
+    yield SolverStep(index=step.index + 1, name="what is hidden", scored=scored)
     yield _answer(model, ready, scored, found, options)
 
 
@@ -213,14 +216,14 @@ def _with_foreground(model: ObjectModel, image: PoseImage, given: PoseInput, sta
     prior = None
     if given.box is None and starts is not None:
         prior = 0.15 + 0.7 * shown_by(model, image, starts[0]).float()
-    return guess_foreground(image, prior=prior)
+    return guess_foreground(image, model, prior=prior)
 
 
 def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
     """A guessed foreground, guessed again from where a pose shows the object."""
     if image.is_sharp or image.foreground is None:
         return image
-    return guess_foreground(image, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
+    return guess_foreground(image, model, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
 
 
 def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions) -> PoseEstimate:

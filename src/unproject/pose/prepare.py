@@ -76,13 +76,14 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
     )  # fmt: skip
 
 
-def guess_foreground(image: PoseImage, *, prior: Tensor | None = None) -> PoseImage:
+def guess_foreground(image: PoseImage, model: ObjectModel, *, prior: Tensor | None = None) -> PoseImage:
     """The image with a probability for each pixel of its box, by colours and depth.
 
     Args:
         prior: [H, W] where a pose shows the object.
     """
-    share = segment_box(image.color, image.box, depth=image.depth, prior=prior, image_size=image.camera.image_size)
+    palette = model.colors[0][::10] if model.is_colored else None
+    share = segment_box(image.color, image.box, depth=image.depth, prior=prior, palette=palette, image_size=image.camera.image_size)
     return replace(image, foreground=share, is_sharp=False)
 
 

@@ -14,11 +14,13 @@ _SIDE = 32
 _ROUNDS, _SMOOTHING_STEPS = 5, 4
 _PULL = 2.2  # of like-coloured neighbours
 _MOST_ODDS = 3.0
+_GAINS = (0.35, 0.5, 0.65, 0.8, 0.95, 1.1)  # of display-encoded colours, from shade to strong light
+_EXPECTED = 0.6  # share of the mesh's colours beside those of the picture
 
 
 def segment_box(
     color: Tensor | None, box: tuple[float, float, float, float], *, depth: Tensor | None = None, prior: Tensor | None = None,
-    image_size: tuple[int, int],
+    palette: Tensor | None = None, image_size: tuple[int, int],
 ) -> Tensor:  # fmt: skip
     """Probability [H, W] that each pixel shows the object; 0 outside of the box.
 
@@ -27,6 +29,7 @@ def segment_box(
         box: (x0, y0, x1, y1) px.
         depth: [H, W] in diameters of the object, 0 unknown.
         prior: [H, W] probability that is known before (a rendered pose); by default the middle of the box is likelier.
+        palette: [N, 3] colours of the object's surface, as its mesh has them, or None.
     """
     height, width = image_size
     inside, r = _box_window(box, height, width)
@@ -39,18 +42,23 @@ def segment_box(
         logit = logit + _depth_odds(depth[window], in_box, start)
     share = torch.where(in_box, torch.sigmoid(logit), torch.zeros_like(logit))
     if color is not None:
-        share = _by_colors(color[window], in_box, logit, share)
+        share = _by_colors(color[window], in_box, logit, share, None if palette is None else _lit_palette(palette))
     result = torch.zeros(height, width)
     result[window] = share
     return result
 
 
-def _by_colors(color: Tensor, in_box: Tensor, logit: Tensor, share: Tensor) -> Tensor:
-    """Alternate between colour histograms of both sides and the pixels' odds; neighbours of like colour pull each other."""
-    bins = color_index((color * 255).round().clamp(0, 255).to(torch.uint8)).flatten()
+def _by_colors(color: Tensor, in_box: Tensor, logit: Tensor, share: Tensor, expected: Tensor | None) -> Tensor:
+    """Alternate between colour histograms of both sides and the pixels' odds; neighbours of like colour pull each other.
+
+    Args:
+        expected: histogram of the object's colours, or None.
+    """
+    bins = _bins(color)
     alike = _likeness(color)
     for _ in range(_ROUNDS):
         fore, back = _histogram(bins, share.flatten()), _histogram(bins, 1 - share.flatten())
+        fore = fore if expected is None else (1 - _EXPECTED) * fore + _EXPECTED * expected
         odds = ((fore + 2e-5) / (back + 2e-5)).log().clamp(-_MOST_ODDS, _MOST_ODDS)[bins].view_as(share)
         belief = torch.where(in_box, torch.sigmoid(logit + odds), torch.zeros_like(odds))
         for _ in range(_SMOOTHING_STEPS):
@@ -58,6 +66,16 @@ def _by_colors(color: Tensor, in_box: Tensor, logit: Tensor, share: Tensor) -> T
             belief = torch.where(in_box, torch.sigmoid(logit + odds + _PULL * pull), torch.zeros_like(odds))
         share = belief
     return share
+
+
+def _bins(color: Tensor) -> Tensor:
+    return color_index((color * 255).round().clamp(0, 255).to(torch.uint8)).flatten()
+
+
+def _lit_palette(palette: Tensor) -> Tensor:
+    """Histogram of the colours that a surface may show, under more or less light."""
+    lit = (palette[None] * torch.tensor(_GAINS)[:, None, None]).reshape(-1, 3)
+    return _histogram(_bins(lit), torch.ones(len(lit)))
 
 
 def _likeness(color: Tensor) -> list[tuple[tuple[int, int], Tensor]]:

@@ -21,7 +21,7 @@ from .views import Views, nearest_view, render_views, template_views
 
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
 _NUDGED, _NUDGE_DEPTH, _NUDGE_TURN = 3, 0.06, 0.14  # how many of the best poses; share of the distance; radians
-_BLURRED = 0.4  # weight of the outline of a guessed mask
+_BLURRED = 0.4  # weight of a guessed mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +121,17 @@ def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: Ob
     if has_color and not model.is_colored:
         scale[3] = _PLAIN
     if not image.is_sharp:
-        scale[1] *= _BLURRED
-        scale[2] *= _BLURRED
-    between = image.camera.camera_from_world.double() @ se3_inverse(first.camera.camera_from_world.double())
-    between = between.clone()
-    between[:3, 3] /= model.diameter
+        scale[:3] = [_BLURRED * factor for factor in scale[:3]]
     observation = observe(image, resolution=resolution, blur=blur)
-    return Sight(observation=observation, weights=wanted * torch.tensor(scale, dtype=torch.float64), from_first=between)
+    weight = wanted * torch.tensor(scale, dtype=torch.float64)
+    return Sight(observation=observation, weights=weight, from_first=between_cameras(image, first, model))
+
+
+def between_cameras(image: PoseImage, first: PoseImage, model: ObjectModel) -> Tensor:
+    """camera_from_first [4, 4] float64 of an image, working unit."""
+    between = (image.camera.camera_from_world.double() @ se3_inverse(first.camera.camera_from_world.double())).clone()
+    between[:3, 3] /= model.diameter
+    return between
 
 
 def finest_sights(images: Sequence[PoseImage], weights: TermWeights, model: ObjectModel, options: SolverOptions) -> list[Sight]:

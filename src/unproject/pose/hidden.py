@@ -1,0 +1,58 @@
+"""What hides a part of the object: where a pose shows it and the mask does not. Without these places, poses are refined to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .object_model import ObjectModel
+from .observation import PoseImage
+from .prepare import shown_by
+from .refine import Orbit, Scored, TermWeights, refine
+from .solve import FINEST_SIZE, STAGES, SolverOptions, between_cameras, by_rendering, finest_sights, judge
+
+_THIN, _AROUND = 0.03, 0.15  # of the box's longer side: what is thinner is an inexact outline; how far the hidden outline may lie off
+_LEAST = 0.04  # of the object's pixels
+_ROUNDS = 3
+_FAR = 0.1  # in cost behind the best pose: not worth the time
+
+
+def refine_past_hidden(
+    model: ObjectModel, images: Sequence[PoseImage], weights: TermWeights, options: SolverOptions, scored: Scored, *,
+    orbit: Orbit | None = None,
+) -> Scored:  # fmt: skip
+    """Poses refined once more, each without the places where something hides the object in it; as they are where nothing does."""
+    poses = []
+    near = scored.cost < scored.cost.min() + _FAR
+    for pose, worth in zip(scored.poses, near.tolist()):
+        for _ in range(_ROUNDS if worth else 0):
+            seen = [without_hidden(model, image, between_cameras(image, images[0], model) @ pose) for image in images]
+            if all(new is old for new, old in zip(seen, images)):
+                break
+            sights = finest_sights(seen, weights, model, options)
+            for size, scale in ((144, STAGES[2]), (FINEST_SIZE, STAGES[3])):
+                pose = refine(pose[None], by_rendering(model, size), sights, scale, rounds=2, orbit=orbit).poses[0]
+        poses.append(pose)
+    return judge(model, torch.stack(poses), finest_sights(images, weights, model, options))
+
+
+def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
+    """The image with what hides the object in a pose [4, 4] made unknown, and its surroundings, where the hidden outline may be."""
+    if image.foreground is None:
+        return image
+    x0, y0, x1, y1 = image.box
+    side = max(x1 - x0, y1 - y0)
+    thin, around = max(1, round(_THIN * side)), max(1, round(_AROUND * side))
+    shown, visible = shown_by(model, image, pose), image.foreground > 0.5
+    hidden = _grown(~_grown(~(shown & image.known & ~visible), thin), thin)
+    if float(hidden.sum()) < _LEAST * float(shown.sum()):
+        return image
+    return replace(image, known=image.known & (visible | ~_grown(hidden, around)))
+
+
+def _grown(mask: Tensor, reach: int) -> Tensor:
+    """A mask [H, W] with all within `reach` pixels of it."""
+    return torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
