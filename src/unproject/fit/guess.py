@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..geometry.neighbors import PointIndex, build_index, nearest
 from ..struct import TensorStruct
-from .poisson import make_poisson_grid, poisson_indicator, sample_grid
+from .poisson import PoissonGrid, make_poisson_grid, poisson_indicator, sample_grid, screen_indicator
 
 MARGIN = 0.15  # how far beyond the points the surface may go, in longest sides
+_MISSED, _MISSED_SHARE = 2.0, 0.05  # cells from the surface, and share of such points: more is no mere noise or blur
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +34,37 @@ class DistanceGuess(TensorStruct):
     crossings: PointIndex
 
 
-def guess_distance(points: Tensor, normals: Tensor, areas: Tensor, *, resolution: int) -> DistanceGuess:
-    """Solve Poisson's equation for oriented points [N, 3] that stand for areas [N], on a grid with `resolution` cells a longest side."""
+def guess_distance(points: Tensor, normals: Tensor, areas: Tensor, *, resolution: int, trust_normals: bool) -> DistanceGuess:
+    """Solve Poisson's equation for oriented points [N, 3] that stand for areas [N], on a grid with `resolution` cells a longest side.
+
+    The screened equation keeps near sheets apart and does not drift where nothing was seen. Estimated normals may contradict each other
+    in thin parts, though, and screening forces bubbles there; the plain solution then misses those points, which later solves can mend.
+    """
     grid = make_poisson_grid(points, resolution=resolution, smoothing=1.5)
     indicator = poisson_indicator(grid, normals * areas[:, None])
-    span = resolution * grid.spacing
-    level = float((sample_grid(grid, indicator).double() * areas).sum() / areas.double().sum())
+    if not trust_normals:
+        plain = _distance_guess(grid, indicator, points, areas)
+        missed = nearest(points, plain.crossings).squared_distance > (_MISSED * grid.spacing) ** 2
+        if float(missed.double().mean()) > _MISSED_SHARE:
+            return plain
+    return _distance_guess(grid, screen_indicator(grid, indicator, areas, _level(grid, indicator, areas)), points, areas)
+
+
+def _distance_guess(grid: PoissonGrid, indicator: Tensor, points: Tensor, areas: Tensor) -> DistanceGuess:
+    level = _level(grid, indicator, areas)
+    indicator = indicator.clone()
+    margin = MARGIN * float((points.amax(0) - points.amin(0)).max())
     for axis in range(3):  # what goes on into the void is closed there
         place = grid.low[axis] + grid.spacing * torch.arange(grid.size[axis], dtype=points.dtype)
-        beyond = (place < points[:, axis].min() - MARGIN * span) | (place > points[:, axis].max() + MARGIN * span)
+        beyond = (place < points[:, axis].min() - margin) | (place > points[:, axis].max() + margin)
         indicator.index_fill_(axis, beyond.nonzero()[:, 0], float(indicator.max()))
     crossings = _crossings(indicator, level) * grid.spacing + grid.low
     return DistanceGuess(indicator=indicator, level=level, low=grid.low, spacing=grid.spacing, crossings=build_index(crossings))
+
+
+def _level(grid: PoissonGrid, indicator: Tensor, areas: Tensor) -> float:
+    """The value that the points have in the mean."""
+    return float((sample_grid(grid, indicator).double() * areas).sum() / areas.double().sum())
 
 
 def evaluate_guess(guess: DistanceGuess, points: Tensor) -> Tensor:

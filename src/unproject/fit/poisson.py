@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..struct import TensorStruct
 
+_SCREENING = 4.0
 _SMOOTH_SIZES = sorted(
     a * b * c for a in (1, 3, 9) for b in (1, 5) for c in (4, 8, 16, 32, 64, 128, 256, 512, 1024) if 16 <= a * b * c <= 1024
 )
@@ -69,6 +70,38 @@ def poisson_indicator(grid: PoissonGrid, moments: Float[Tensor, "P 3"]) -> Float
     return _to_grid(grid, _indicator_spectrum(grid, moments))
 
 
+def screen_indicator(
+    grid: PoissonGrid, indicator: Float[Tensor, "X Y Z"], areas: Float[Tensor, "P"], level: float, *, iterations: int = 8
+) -> Float[Tensor, "X Y Z"]:
+    """Correct an indicator so that it has the value `level` at the points, too, and not only the right gradient on the whole.
+
+    Where normals are missing or uneven, the plain solution drifts, and gaps between near sheets close. The correction minimizes its squared
+    gradient plus, over the points, their area times the squared difference from the level, times a weight per cell; a few conjugate
+    gradients with the Laplacian for a preconditioner find it.
+
+    Source: Kazhdan and Hoppe 2013 (screened Poisson), here with the energy of the correction; the weight is theirs.
+    """
+    inverse = _inverse_laplacian(grid, blurred=False)
+    pull = lambda values: (_SCREENING / grid.spacing) * _scatter(grid, areas * values)
+    residual = pull(level - _gather(grid, indicator))
+    correction, direction, laplacian = torch.zeros_like(indicator), torch.zeros_like(indicator), torch.zeros_like(indicator)
+    before = torch.inf
+    for _ in range(iterations):
+        residual -= residual.mean()
+        step = _to_grid(grid, torch.fft.rfftn(residual) * inverse)
+        square = float((residual * step).sum(dtype=torch.float64))
+        if not square > 0:
+            break
+        direction = step + (square / before) * direction
+        laplacian = residual + (square / before) * laplacian  # that of the direction
+        product = laplacian + pull(_gather(grid, direction))
+        length = square / float((direction * product).sum(dtype=torch.float64))
+        correction += length * direction
+        residual -= length * product
+        before = square
+    return indicator + correction
+
+
 def poisson_gradient(grid: PoissonGrid, moments: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
     """Gradient at the points of `poisson_indicator`."""
     spectrum = _indicator_spectrum(grid, moments)
@@ -102,7 +135,7 @@ def _frequencies(grid: PoissonGrid) -> tuple[Tensor, Tensor, Tensor]:
     return scale * fx[:, None, None], scale * fy[None, :, None], scale * fz[None, None]
 
 
-def _inverse_laplacian(grid: PoissonGrid) -> Tensor:
+def _inverse_laplacian(grid: PoissonGrid, *, blurred: bool = True) -> Tensor:
     dtype = grid.low.dtype
     x, y, z = (
         torch.fft.fftfreq(grid.size[0], dtype=dtype),
@@ -110,7 +143,7 @@ def _inverse_laplacian(grid: PoissonGrid) -> Tensor:
         torch.fft.rfftfreq(grid.size[2], dtype=dtype),
     )
     square = (2 * torch.pi / grid.spacing) ** 2 * (x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None] ** 2)
-    blur = torch.exp(-0.5 * (grid.smoothing * grid.spacing) ** 2 * square)
+    blur = torch.exp(-0.5 * (grid.smoothing * grid.spacing) ** 2 * square) if blurred else 1
     square[0, 0, 0] = 1
     result = blur / square
     result[0, 0, 0] = 0

@@ -119,7 +119,8 @@ class _Work:
     def guess(self) -> DistanceGuess:
         scene = self.scene
         longest = float((scene.points.amax(0) - scene.points.amin(0)).max())
-        return guess_distance(scene.points, self.state["normals"], scene.areas, resolution=round(longest / scene.coarse))
+        resolution = round(longest / scene.coarse)
+        return guess_distance(scene.points, self.state["normals"], scene.areas, resolution=resolution, trust_normals=self.trusts_normals)
 
     @property
     def levels(self) -> list[float]:
@@ -253,7 +254,7 @@ def _solve_coarse(work: _Work) -> Stage:
         problem = work.problem
         current = first_state(problem, state["normals"])
         for _ in range(2):
-            current = solve_round(problem, current, state["lengths"].clamp(min=problem.lattice.spacing))
+            current = solve_round(problem, current, state["lengths"].clamp(min=0.5 * problem.lattice.spacing))
         state["normals"] = current.normals
         work.start_level(level + 1, _passes(problem.lattice, current.values), Continued(problem.lattice, current.values))
         yield {"noise": current.noise * float(work.frame.scale)}, None

@@ -111,9 +111,10 @@ def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, di
 def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple[int, Tensor]:
     """Which length the surface as a whole wants, and which the surroundings of each place.
 
-    As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough; of those as
-    good as the best (by one standard error of the difference, or by what a lattice with this cell size cannot tell; with measured
-    normals by half a standard error) the largest. At a place: that one, unless another predicts its surroundings better beyond chance.
+    As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough. Measured
+    normals prevent that; with them it is the best in the mean, so that thin parts stay. Of those as good as the best (by one standard
+    error of the difference, or by what a lattice with this cell size cannot tell; with measured normals by half a standard error) the
+    largest is taken. At a place: that one, unless another predicts its surroundings better beyond chance.
 
     Args:
         measured: what `try_length` returned for each length, in descending order of length.
@@ -126,14 +127,16 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
         return 0, torch.zeros(0, dtype=torch.int64)
     scores = torch.stack(_scores(measured))
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
-    typical = torch.stack([score[near].mean(1) for score in scores])
-    best = int(typical.median(1).values.argmin())
+    local = torch.stack([score[near].mean(1) for score in scores])
     has_normals = float(measured[0][:, 1].abs().max()) > 0
+    typical = (lambda values: values.mean(-1)) if has_normals else (lambda values: values.median(-1).values)
+    by_place = scores if has_normals else local
+    best = int(typical(by_place).argmin())
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
     for i in range(best):
         error = (0.5 if has_normals else 1.0) * float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
-        if float((typical[i] - typical[best]).median()) <= max(error, blur):
+        if float(typical(by_place[i] - by_place[best])) <= max(error, blur):
             whole = i
             break
     excess = (scores - scores[whole])[:, near]
