@@ -6,28 +6,20 @@ import numpy as np
 
 from .jit import kernel
 from .orientation_sign import area_sign, volume_sign
-from .simd import bits, first_bit, load, maximum, minimum, splat
+from .rasterize import greater, lesser
+from .simd import bits, element, first_bit, load, maximum, minimum, splat
 
 
 @kernel
 def _load_triangle(blocks, block, k, points, row):
     for corner in range(3):
         for axis in range(3):
-            points[row + corner, axis] = blocks[72 * block + 8 * (3 * corner + axis) + k]
+            points[row + corner, axis] = element(blocks, 72 * block + 8 * (3 * corner + axis) + k)
 
 
 @kernel
 def _same(points, i, j):
     return points[i, 0] == points[j, 0] and points[i, 1] == points[j, 1] and points[i, 2] == points[j, 2]
-
-
-@kernel
-def _rotate(points, row, first):
-    """Turn the corners row ... row + 2 so that `first` comes first."""
-    for _ in range(first - row):
-        for axis in range(3):
-            x = points[row, axis]
-            points[row, axis], points[row + 1, axis], points[row + 2, axis] = points[row + 1, axis], points[row + 2, axis], x
 
 
 @kernel(fastmath=False)
@@ -45,7 +37,8 @@ def _flat_axes(points, row):
 
 @kernel
 def _within(points, p, a, b, axis):
-    return min(points[a, axis], points[b, axis]) <= points[p, axis] <= max(points[a, axis], points[b, axis])
+    start, at, end = points[a, axis], points[p, axis], points[b, axis]
+    return (start <= at <= end) or (end <= at <= start)
 
 
 @kernel
@@ -67,11 +60,12 @@ def _edges_cross(points, p, q, r, s, x, y):
 @kernel
 def _corner_inside(points, p, row, x, y):
     """Whether p, seen on the axes x and y, lies in the triangle at `row` or on its border."""
-    least, most = 1, -1
+    left, right = False, False
     for k in range(3):
         sign = area_sign(points, row + k, row + (k + 1) % 3, p, x, y)
-        least, most = min(least, sign), max(most, sign)
-    return least >= 0 or most <= 0
+        left |= sign > 0
+        right |= sign < 0
+    return not (left and right)
 
 
 @kernel
@@ -87,11 +81,12 @@ def _meets_in_plane(points, p, q, row):
 @kernel
 def _meets_through_plane(points, p, q, row):
     """Whether the segment pq, which crosses or touches the plane of the triangle at `row`, shares a point with it."""
-    least, most = 1, -1
+    left, right = False, False
     for k in range(3):
         sign = volume_sign(points, p, q, row + k, row + (k + 1) % 3)
-        least, most = min(least, sign), max(most, sign)
-    return least >= 0 or most <= 0
+        left |= sign > 0
+        right |= sign < 0
+    return not (left and right)
 
 
 @kernel
@@ -111,7 +106,7 @@ def _folded_flat(points, signs, lone_first, lone_second):
 def triangles_intersect(points, signs):
     """Whether the triangles of rows 0 to 2 and 3 to 5 share more than the corners, or the edge, that they have in common.
 
-    May turn the rows. `signs` is space for six integers.
+    `signs` is space for six integers.
     """
     shared, first, second, lone_first, lone_second = 0, 0, 3, 3, 12
     for i in range(3):
@@ -124,24 +119,23 @@ def triangles_intersect(points, signs):
             return False
     if shared >= 3:
         return True
-    if shared == 1:
-        _rotate(points, 0, first)
-        _rotate(points, 3, second)
     for side in range(2):  # of each corner against the plane of the other triangle
-        least, most = 1, -1
+        before, behind = True, True
         for k in range(3):
             sign = volume_sign(points, 3 - 3 * side, 4 - 3 * side, 5 - 3 * side, 3 * side + k)
             signs[3 * side + k] = sign
-            if shared == 0 or (shared == 1 and k > 0):
-                least, most = min(least, sign), max(most, sign)
-        if shared < 2 and (least > 0 or most < 0):
+            if shared == 0 or k != (first if side == 0 else second - 3):
+                before &= sign > 0
+                behind &= sign < 0
+        if shared < 2 and (before or behind):
             return False
     if shared == 2:
         return _folded_flat(points, signs, lone_first, lone_second)
     for k in range(3):
         for side in range(2):
             p, q, row = 3 * side + k, 3 * side + (k + 1) % 3, 3 - 3 * side
-            if (shared == 1 and k != 1) or signs[p] * signs[q] > 0:  # edges at the shared corner meet there only
+            touches = shared == 1 and (p == first or q == first or p == second or q == second)
+            if touches or signs[p] * signs[q] > 0:  # edges at the shared corner meet there only
                 continue
             if signs[p] == 0 and signs[q] == 0:
                 if _meets_in_plane(points, p, q, row):
@@ -175,8 +169,9 @@ def _overlaps(low, high, box):
 def _triangle_box(blocks, block, k, box):
     for axis in range(3):
         start = 72 * block + 8 * axis + k
-        box[axis] = min(blocks[start], blocks[start + 24], blocks[start + 48])
-        box[3 + axis] = max(blocks[start], blocks[start + 24], blocks[start + 48])
+        a, b, c = element(blocks, start), element(blocks, start + 24), element(blocks, start + 48)
+        box[axis] = lesser(a, lesser(b, c))
+        box[3 + axis] = greater(a, greater(b, c))
 
 
 @kernel
@@ -202,7 +197,7 @@ def _test_blocks(blocks, block_items, block, other, box, points, signs, found, c
                         larger[n, 0], larger[n, 1] = found[n, 0], found[n, 1]
                     found = larger
                 a, b = block_items[block, k], block_items[other, j]
-                found[count, 0], found[count, 1] = min(a, b), max(a, b)
+                found[count, 0], found[count, 1] = (a, b) if a < b else (b, a)
                 count += 1
     return found, count
 
@@ -225,8 +220,10 @@ def self_pairs(begin, end, trees, roots, boxes, children, blocks, block_items, d
             if block_items[block, k] >= 0:
                 _triangle_box(blocks, block, k, box)
                 for axis in range(3):
-                    around[axis] = box[axis] if k == 0 else min(around[axis], box[axis])
-                    around[3 + axis] = box[3 + axis] if k == 0 else max(around[3 + axis], box[3 + axis])
+                    if k == 0 or box[axis] < around[axis]:
+                        around[axis] = box[axis]
+                    if k == 0 or box[3 + axis] > around[3 + axis]:
+                        around[3 + axis] = box[3 + axis]
         stack[0] = roots[trees[block]]
         top = 1
         while top > 0:
