@@ -106,7 +106,7 @@ def _draw_moving(
         return None
     part = image[y0:y1, x0:x1]
     crop = crop_camera(camera, (x0, y0, x1, y1), (y1 - y0, x1 - x0))
-    options, shading = up.RenderOptions(background=part.clone(), supersampling=2), up.Shading(reflection="lambert")
+    options, shading = up.RenderOptions(background=part.clone(), antialias=True), up.Shading(reflection="lambert")
     part.zero_()
     for v in placed:
         with torch.no_grad():

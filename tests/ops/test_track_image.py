@@ -69,21 +69,21 @@ def test_pyramid_kernel_matches_twin(scale: float, painted: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     image = image_of(generator, 60, 80)
     paint = 200 * torch.rand(21, 30, generator=generator) - 50 if painted else torch.empty(0, 0)
-    arguments = (image, torch.tensor([5.0, 3.0]), scale, 21, 30, paint, 4)
+    arguments = (image, torch.tensor([5.0, 3.0]), scale, disk(21, 30, (14, 9), 8), paint, 4)
     for ours, twin in zip(pyramids.grey_pyramid(*arguments), pyramids_twin.grey_pyramid(*arguments)):
         torch.testing.assert_close(ours, twin, rtol=1e-4, atol=2e-3)
 
 
 def test_a_pyramid_of_one_brightness_is_flat() -> None:
     image = torch.full((40, 40, 3), 77, dtype=torch.uint8)
-    for level in pyramids.grey_pyramid(image, torch.zeros(2), 0.5, 17, 19, torch.empty(0, 0), 3):
+    for level in pyramids.grey_pyramid(image, torch.zeros(2), 0.5, disk(17, 19, (9, 9), 5), torch.empty(0, 0), 3):
         assert float(level.abs().max()) < 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_texture_points_match_twin(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(2)
-    levels = pyramids.grey_pyramid(image_of(generator, 60, 80), torch.zeros(2), 1.0, 60, 80, torch.empty(0, 0), 6)
+    levels = pyramids.grey_pyramid(image_of(generator, 60, 80), torch.zeros(2), 1.0, disk(60, 80, (40, 30), 25), torch.empty(0, 0), 6)
     inverse = torch.tensor([[0.01, 0.0, -0.3], [0.0, 0.012, -0.2], [0, 0, 1]], dtype=dtype)
     for face in (disk(60, 80, (40, 30), 25), torch.full((60, 80), -1)):
         depth = 3 + torch.rand(60, 80, generator=generator, dtype=dtype)

@@ -55,7 +55,7 @@ def color_counts_once(begin, end, image, face, corner, scale, box, step, bits, o
             r, g, b = int(image[y, x, 0]) >> shift, int(image[y, x, 1]) >> shift, int(image[y, x, 2]) >> shift
             color = (((r << bits) | g) << bits) | b
             if 0 <= i < height and 0 <= j < width and face[i, j] >= 0:
-                if shows_all(face, i, j, 1):
+                if shows_all(face, i, j, 2):
                     out[0, color] += 1
             elif not shows_any(face, i, j, 2):
                 out[1, color] += 1

@@ -7,6 +7,8 @@ import numpy as np
 from .jit import kernel
 from .track_terms import sample_level
 
+BEHIND = 1e-3  # weight of what is not the object in the mean around a pixel
+
 
 @kernel
 def average_line(start, scale, count, size, n, weights):
@@ -122,17 +124,26 @@ def fill_level(part, out):
 
 
 @kernel
-def grey_pyramid_once(begin, end, image, corner, scale, paint, radius, whole, half, quarter):
-    """image: uint8 [H, W, 3]; corner: [2]; paint: [h, w] or empty; radius: of the window whose mean is taken off; outputs [3, h_l, w_l]."""
+def grey_pyramid_once(begin, end, image, corner, scale, face, paint, radius, whole, half, quarter):
+    """image: uint8 [H, W, 3]; corner: [2]; face: [h, w]; paint: [h, w] or empty; outputs [3, h_l, w_l].
+
+    radius: of the window whose mean over pixels that show the object is taken off, so that what is behind it does not matter.
+    """
     part = np.empty((whole.shape[1], whole.shape[2]), np.float32)
     resample_grey(image, corner, scale, part)
     if paint.size > 0:
         paint_over(part, paint)
-    slow = np.empty_like(part)
-    box_mean(part, radius, slow)
-    for i in range(part.shape[0]):
-        for j in range(part.shape[1]):
-            part[i, j] -= slow[i, j]
+    height, width = part.shape
+    shown, cover, slow = np.empty_like(part), np.empty_like(part), np.empty_like(part)
+    for i in range(height):
+        for j in range(width):
+            cover[i, j] = 1.0 if face[i, j] >= 0 else BEHIND
+            shown[i, j] = part[i, j] * cover[i, j]
+    box_mean(shown, radius, slow)
+    box_mean(cover, radius, shown)
+    for i in range(height):
+        for j in range(width):
+            part[i, j] -= slow[i, j] / shown[i, j]
     fill_level(part, whole)
     part = halve(part)
     fill_level(part, half)

@@ -19,19 +19,18 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 @operator("unproject::grey_pyramid")
-def grey_pyramid(
-    image: Tensor, corner: Tensor, scale: float, height: int, width: int, paint: Tensor, radius: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def grey_pyramid(image: Tensor, corner: Tensor, scale: float, face: Tensor, paint: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     """Grey value and its derivatives along x and y, per pixel of that level: float32 [3, h_l, w_l] each.
 
-    image: uint8 [H, W, 3]; corner: [2] (x, y) of the part, whose [height, width] pixels are 1 / scale >= 1 wide; paint: [height, width] to
-    be seen instead, made as bright as what it covers, negative for nothing, or empty; radius: of the window whose mean is taken off.
+    image: uint8 [H, W, 3]; corner: [2] (x, y) of the part, whose [h, w] pixels are 1 / scale >= 1 wide; face: int64 [h, w], -1 for none;
+    paint: [h, w] to be seen instead, made as bright as what it covers, negative for nothing, or empty; radius: of the window whose mean
+    over what shows the object is taken off.
     """
     from ..kernels.grey_pyramid import grey_pyramid_once
 
-    levels = tuple(torch.empty((3, *size), dtype=torch.float32) for size in level_sizes(height, width))
-    arrays = image.contiguous().numpy(), corner.contiguous().double().numpy()
-    parallel_for(grey_pyramid_once, 1, *arrays, scale, paint.contiguous().float().numpy(), radius, *(t.numpy() for t in levels))
+    levels = tuple(torch.empty((3, *size), dtype=torch.float32) for size in level_sizes(*face.shape))
+    arrays = image.contiguous().numpy(), corner.contiguous().double().numpy(), scale, face.contiguous().numpy()
+    parallel_for(grey_pyramid_once, 1, *arrays, paint.contiguous().float().numpy(), radius, *(t.numpy() for t in levels))
     return levels[0], levels[1], levels[2]
 
 
@@ -64,8 +63,8 @@ def cell_count(height: int, width: int, cell: int) -> int:
 
 
 @grey_pyramid.register_fake
-def _(image: Tensor, corner: Tensor, scale: float, height: int, width: int, paint: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    a, b, c = (corner.new_empty((3, *size), dtype=torch.float32) for size in level_sizes(height, width))
+def _(image: Tensor, corner: Tensor, scale: float, face: Tensor, paint: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+    a, b, c = (corner.new_empty((3, *size), dtype=torch.float32) for size in level_sizes(*face.shape))
     return a, b, c
 
 
@@ -80,7 +79,8 @@ def _(
 @example(grey_pyramid)
 def _(dtype: torch.dtype) -> tuple[object, ...]:
     image = (torch.arange(24 * 32 * 3).reshape(24, 32, 3) * 5 % 256).to(torch.uint8)
-    return image, torch.tensor([3.0, 2.0], dtype=dtype), 0.6, 9, 12, torch.full((9, 12), 30.0, dtype=dtype).tril(2) - 1, 3
+    face = torch.full((9, 12), -1).tril(3)
+    return image, torch.tensor([3.0, 2.0], dtype=dtype), 0.6, face, torch.full((9, 12), 30.0, dtype=dtype).tril(2) - 1, 3
 
 
 @example(texture_points)

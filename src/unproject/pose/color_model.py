@@ -9,7 +9,7 @@ from torch import Tensor
 from ..struct import TensorStruct
 
 COLOR_BITS = 5  # a channel
-_UNSEEN_FOREGROUND, _UNSEEN_BACKGROUND = 0.02, 0.2  # shares of colours that are still to be seen: surroundings hold more surprises
+_UNSEEN_FOREGROUND, _UNSEEN_BACKGROUND = 0.05, 0.2  # shares of colours that are still to be seen: surroundings hold more surprises
 _CERTAINTY = 2.5
 
 

@@ -54,9 +54,8 @@ class Keyframe(TensorStruct):
 def make_pyramid(image: Tensor, view: View, *, paint: Tensor | None = None) -> Pyramid:
     """The pyramid of what a view covers of a uint8 image [H, W, 3]; paint: [h, w] over it, as bright as what it covers; negative: none."""
     run = ops.grey_pyramid if image.device.type == "cpu" else reference.grey_pyramid
-    height, width = view.face.shape
-    radius = max(2, round(_SLOW * max(height, width)))
-    levels = run(image, view.corner, view.scale, height, width, view.corner.new_empty((0, 0)) if paint is None else paint, radius)
+    radius = max(2, round(_SLOW * max(view.face.shape)))
+    levels = run(image, view.corner, view.scale, view.face, view.corner.new_empty((0, 0)) if paint is None else paint, radius)
     return Pyramid(levels=levels, corner=view.corner, scale=view.scale)
 
 

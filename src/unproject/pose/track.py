@@ -40,6 +40,8 @@ _LOST_BELOW = 0.25
 _GONE_BELOW, _GONE_COUNTS = 0.06, 3  # hardly any of the outline is found: that is worth so many frames
 _LEARN_ABOVE = 0.5
 _CLEARLY_BETTER = 0.1
+_PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
+_SEARCH_SPREAD = 5.0  # hypotheses are so much farther off than the pose of the frame before
 _FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
 _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
@@ -242,6 +244,8 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, options: TrackOpt
         keyframe = fresh
         if all(_angle_deg(k.camera_from_object, fit.pose) > _NEW_VIEW_DEG for k in gallery):
             gallery = (fresh, *gallery)[:_GALLERY]
+    if fit.support.get("paint", 0.0) > _PAINT_SUFFICES:
+        keyframe = None  # which has the errors of its own pose
     knowledge = Knowledge(colors=_learn(state.knowledge.colors, frame.color, fit.view), keyframe=keyframe)
     return replace(state, knowledge=knowledge, gallery=gallery)
 
@@ -255,7 +259,7 @@ def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     rotations = torch.stack([state.pose[:3, :3], *(k.camera_from_object[:3, :3].double() for k in state.gallery)])
     for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose):
         near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
-        fit = fit_frame(pose, frame, model, camera, replace(state.knowledge, keyframe=near), options)
+        fit = fit_frame(pose, frame, model, camera, replace(state.knowledge, keyframe=near), options, spread=_SEARCH_SPREAD)
         if fit.view is not None and _score(fit) > most:
             best, most = fit, _score(fit)
         if best.confidence > _SURELY and _likeness(best) > _SURELY:
@@ -292,12 +296,12 @@ def _around(pose: Tensor) -> Tensor:
 
 def _score(fit: FrameFit) -> float:
     """How well a fit explains its frame: its outline, and more if the inside looks as the mesh is painted."""
-    return fit.confidence * (1 + max(fit.support.get("paint", fit.support.get("texture", 1.0)), 0.0))
+    return fit.confidence * (1 + max(_likeness(fit), 0.0))
 
 
 def _likeness(fit: FrameFit) -> float:
     """How like what it should be the inside of the outline looks; 1 where there is nothing to compare."""
-    return max((fit.support[name] for name in ("texture", "paint") if name in fit.support), default=1.0)
+    return fit.support.get("paint", fit.support.get("texture", 1.0))
 
 
 def _predicted(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera) -> Tensor:
@@ -319,7 +323,10 @@ def _predicted(state: TrackState, frame: VideoFrame, model: TrackModel, camera: 
 
 
 def _learn(colors: ColorModel | None, image: Tensor, view: View) -> ColorModel:
-    """Learn from the image around the object: what the view shows, and its surroundings; pixels at the outline are left out."""
+    """Learn from the image around the object: what the view shows, and its surroundings.
+
+    Pixels within two of the outline are left out: what is learnt while the outline is a little off then pulls it back, not farther off.
+    """
     run = ops.color_counts if image.device.type == "cpu" else reference.color_counts
     (x0, y0), (height, width) = view.corner.long().tolist(), view.face.shape
     around = round(_SURROUNDINGS * max(height, width) / view.scale)

@@ -106,13 +106,15 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
 
 
 def fit_frame(
-    start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *, moves: bool = True
-) -> FrameFit:
+    start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *,
+    moves: bool = True, spread: float = 1.0,
+) -> FrameFit:  # fmt: skip
     """Refine a pose [4, 4] float64 of the centred mesh on one frame.
 
     Args:
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
+        spread: as in `fit_terms`.
     """
     pose, moved = start, torch.zeros(6, dtype=torch.float64)
     view, evidence, result = None, None, None
@@ -121,14 +123,14 @@ def fit_frame(
             view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
             if view is None:
                 break
-            evidence = _evidence(evidence, frame, knowledge, model, view, options)
+            evidence = _evidence(frame, knowledge, model, view, options)
         assert view is not None and evidence is not None
         level = max(0, min(LEVELS - 1, len(options.stages) - 2 - stage))
         reach = _REACH[min(stage, len(_REACH) - 1)] * model.diameter
         stride = max(1, round(share * max(view.mask.shape) / view.scale))
         result = fit_terms(
             pose, moved, frame, knowledge.colors, evidence, camera, diameter=model.diameter, stride=stride, level=level, reach=reach,
-            steps=_STEPS if moves else 0,
+            steps=_STEPS if moves else 0, spread=spread,
         )  # fmt: skip
         pose, moved = result.pose, result.moved
     if view is None or evidence is None or result is None:
@@ -137,14 +139,10 @@ def fit_frame(
     return FrameFit(pose=pose, view=seen, contour=evidence.contour, covariance=result.covariance, support=result.support)
 
 
-def _evidence(
-    before: Evidence | None, frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions
-) -> Evidence:
-    """What the frame is compared with where the view shows the object. Brightness is prepared once a frame."""
+def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions) -> Evidence:
+    """What the frame is compared with where the view shows the object."""
     contour = contour_of(view, count=options.outline_points)
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
-    if before is not None:
-        return replace(before, contour=contour, surface=surface)
     if not options.texture:
         return Evidence(contour=contour, surface=surface)
     paint = None

@@ -24,7 +24,7 @@ from .view import Contour
 
 _TERMS = ("outline", "texture", "paint", "depth")
 _LENGTH, _OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
-_ALIKE = [3.0, 4.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
+_ALIKE = [3.0, 2.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
 _GREY = 4.0  # grey levels: images are not truer than that
 _SHIFT, _TURN = 0.12, 0.35  # diameters and radians: how far one step may go
 _LIKELY_SHIFT, _LIKELY_TURN = 0.04, 0.12  # the same units: how far objects move between frames
@@ -68,7 +68,7 @@ class TermsFit(TensorStruct):
 
 def fit_terms(
     pose: Tensor, moved: Tensor, frame: VideoFrame, colors: ColorModel, evidence: Evidence, camera: Camera, *, diameter: float,
-    stride: int, level: int, reach: float, steps: int,
+    stride: int, level: int, reach: float, steps: int, spread: float = 1.0,
 ) -> TermsFit:  # fmt: skip
     """Some steps of a pose [4, 4] of an object whose centre is its origin, and what supports it then.
 
@@ -80,6 +80,7 @@ def fit_terms(
         level: of the pyramid.
         reach: distance from the surface beyond which a measured depth belongs to something else.
         steps: 0 measures only.
+        spread: how much farther off the first pose may be than objects move between frames.
     """
     run = ops.fit_pose if frame.color.device.type == "cpu" else reference.fit_pose
     contour, pyramid, nothing = evidence.contour.rows, evidence.pyramid, pose.new_empty((0, 0), dtype=torch.float32)
@@ -88,7 +89,8 @@ def fit_terms(
         picture, corner, scale = pyramid.levels[level], pyramid.corner, pyramid.scale * 2.0**-level
         texture, paint = (nothing if key is None else key.samples(level) for key in (evidence.texture, evidence.paint))
     depth, surface = (nothing, nothing) if frame.depth is None or evidence.surface is None else (frame.depth, evidence.surface)
-    prior = torch.tensor([(_LIKELY_SHIFT * diameter) ** -2] * 3 + [_LIKELY_TURN**-2] * 3, dtype=torch.float64)
+    likely = torch.tensor([_LIKELY_SHIFT * diameter] * 3 + [_LIKELY_TURN] * 3, dtype=torch.float64)
+    prior = (spread * likely) ** -2
     line, limits = [stride, _LENGTH, _OFFSETS], [_SHIFT * diameter, _TURN]
     pose, moved, terms = run(
         frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), picture, corner, scale, texture, paint, _GREY, depth, surface, reach,

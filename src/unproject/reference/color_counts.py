@@ -13,7 +13,7 @@ def color_counts(image: Tensor, face: Tensor, corner: Tensor, scale: float, box:
     column, row = (((v + 0.5 - c) * scale).floor().long() for v, c in zip((x, y), corner.double()))
     height, width = face.shape
     mask = (face >= 0).float()
-    inner = -max_pool2d(-pad(mask, (1, 1, 1, 1))[None], 3, stride=1)[0] > 0
+    inner = -max_pool2d(-pad(mask, (2, 2, 2, 2))[None], 5, stride=1)[0] > 0
     near = max_pool2d(pad(mask, (4, 4, 4, 4))[None], 5, stride=1)[0] > 0  # up to two pixels beyond the border
     known = ((row >= 0) & (row < height))[:, None] & ((column >= 0) & (column < width))
     close = ((row >= -2) & (row < height + 2))[:, None] & ((column >= -2) & (column < width + 2))

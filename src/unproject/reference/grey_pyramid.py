@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 
+_BEHIND = 1e-3
 
-def grey_pyramid(
-    image: Tensor, corner: Tensor, scale: float, height: int, width: int, paint: Tensor, radius: int
-) -> tuple[Tensor, Tensor, Tensor]:
+
+def grey_pyramid(image: Tensor, corner: Tensor, scale: float, face: Tensor, paint: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     """See ops/grey_pyramid.py."""
-    left, top = corner.double().tolist()
+    (left, top), (height, width) = corner.double().tolist(), face.shape
     part = _shares(top, scale, height, image.shape[0]) @ image.double().mean(-1) @ _shares(left, scale, width, image.shape[1]).T
     if paint.numel():
         shown = paint >= 0
@@ -19,7 +19,9 @@ def grey_pyramid(
             gain = part[shown].sum() / paint.double()[shown].sum().clamp(min=int(shown.sum()))
             part = torch.where(shown, (gain * paint.double()).clamp(max=255), part)
     part = part[None, None]
-    part = part - avg_pool2d(part, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    cover = torch.where(face >= 0, 1.0, _BEHIND)[None, None].double()
+    slow, near = (avg_pool2d(t, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False) for t in (part * cover, cover))
+    part = part - slow / near
     levels = []
     for level in range(3):
         if level:

@@ -1,0 +1,78 @@
+"""Tracking of a known object through sequences that this file makes: error, frames off, speed, and whether it is found again.
+
+Each frame turns the object by up to 5 degrees and shifts it by up to 2 % of its diameter, with motion blur, changing light, and a bar that
+hides 34 % of its width every 100 frames. `--mesh FILE ...` takes other objects than the coloured pot; `--sequences`, `--frames`: how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from harness import Table, parse_arguments, write_json, write_results
+from pose_scenes import make_pot
+from track_scenes import Motion, random_poses, sequence_camera, sequence_frames
+
+import unproject as up
+from unproject.pose.metrics import rotation_error_deg
+from unproject.pose.track import track_object
+
+_OFF_DEG, _OFF = 20.0, 0.3  # degrees and diameters: farther off counts as lost, whatever the tracker says
+
+
+def run_sequence(mesh: up.Mesh, seed: int, count: int, motion: Motion) -> dict[str, float]:
+    """Figures of one sequence from its true first pose."""
+    generator = torch.Generator().manual_seed(seed)
+    diameter = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
+    poses = random_poses(diameter, count, motion, generator)
+    turns, shifts, seconds = [], [], []
+    for step in track_object(sequence_frames(mesh, poses, motion, generator), mesh, sequence_camera(), poses[0]):
+        turns.append(float(rotation_error_deg(step.camera_from_object, poses[step.index])))
+        shifts.append(float((step.camera_from_object[:3, 3] - poses[step.index, :3, 3]).norm()) / diameter)
+        seconds.append(step.seconds)
+    first, last = motion.away or (count, count)
+    shown = [k for k in range(count) if not first - 12 <= k <= last + 24]
+    return {
+        "median deg": statistics.median(turns[k] for k in shown),
+        "median shift": statistics.median(shifts[k] for k in shown),
+        "off %": 100 * sum(turns[k] > _OFF_DEG or shifts[k] > _OFF for k in shown) / len(shown),
+        "last deg": turns[-1],
+        "ms": 1e3 * statistics.median(seconds[min(3, count - 1) :]),
+    }
+
+
+def main() -> None:
+    """Run all, print, and write where asked."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--mesh", type=Path, nargs="+", help="objects, in turn for the sequences")
+    own.add_argument("--sequences", type=int, default=10)
+    own.add_argument("--frames", type=int, default=300)
+    mine, rest = own.parse_known_args()
+    sys.argv[1:] = rest
+    options = parse_arguments(__doc__)
+    sequences, frames = (1, 30) if options.quick else (mine.sequences, mine.frames)
+    meshes = {"pot": make_pot()} if mine.mesh is None else {path.stem: up.load_mesh(path) for path in mine.mesh}
+    meshes = {
+        name: dataclasses.replace(m, vertices=m.vertices - (m.vertices.amin(0) + m.vertices.amax(0)) / 2) for name, m in meshes.items()
+    }
+    columns = ["median deg", "median shift", "off %", "last deg", "ms"]
+    table = Table(f"Sequences of {frames} frames, 640 x 480", columns, ours="none", unit="degrees, diameters, or as it says")
+    for k in range(sequences):
+        name = list(meshes)[k % len(meshes)]
+        motion = Motion(away=(frames // 3, frames // 2)) if k == sequences - 1 and sequences > 1 else Motion()
+        label = f"{k}: {name}" + (", leaves and returns" if motion.away else "")
+        table.add(label, run_sequence(meshes[name], k, frames, motion), faces=meshes[name].face_count)
+    write_json(options.json, [table])
+    if options.write:
+        notes = "Off: more than 20 degrees or 0.3 diameters. `ms`: median of a frame's tracking, without making the image."
+        write_results("bench_track", [table], notes=notes)
+
+
+if __name__ == "__main__":
+    main()
