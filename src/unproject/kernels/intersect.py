@@ -134,7 +134,7 @@ def triangles_intersect(points, signs):
     for k in range(3):
         for side in range(2):
             p, q, row = 3 * side + k, 3 * side + (k + 1) % 3, 3 - 3 * side
-            touches = shared == 1 and (p == first or q == first or p == second or q == second)
+            touches = shared == 1 and (p in (first, second) or q in (first, second))
             if touches or signs[p] * signs[q] > 0:  # edges at the shared corner meet there only
                 continue
             if signs[p] == 0 and signs[q] == 0:
