@@ -232,6 +232,19 @@ def test_bad_points(points: Tensor, error: type[Exception], message: str) -> Non
         list(reconstruct_surface(PointCloud(positions=points)))
 
 
+def test_four_points_of_one_plane_are_too_few() -> None:
+    with pytest.raises(DataError, match="too few"):
+        fit(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]]))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scale_is_free(scale: float) -> None:
+    points, _ = sphere(1000)
+    mesh = fit(scale * points)
+    assert classify_surface(mesh_topology(mesh)).watertight
+    assert float((mesh.vertices.norm(dim=1) / scale - 1).abs().mean()) < 0.01
+
+
 @pytest.mark.parametrize("options", [{"holes": "maybe"}, {"resolution": 0.0}, {"smoothness": -1.0}])
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(options))):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import knn
+from ..geometry.neighbors import knn, nearest
 from ..geometry.pca import adaptive_normals
 from ..geometry.points import PointCloud
 from ..geometry.topology import boundary_vertices, make_topology
@@ -36,6 +36,7 @@ _NEAR = 8  # places whose smoothing lengths a node of the lattice averages
 _MARGIN = 0.25  # empty space around the scan, in longest sides
 _FEW = 0.05  # share of the places that may have a shorter smoothing length than the lattice is made for
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
+_APART = 0.2  # longest sides between the points and a surface that is none of theirs
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
@@ -307,7 +308,7 @@ def _extract(work: _Work) -> Stage:
     share = unsupported_share(mesh, support.supported)
     if holes == "open" or (holes == "auto" and (share > _OPEN_SHARE or _is_flat(scene.points))):
         mesh = trim_mesh(mesh, support)
-    if mesh.face_count == 0:
+    if mesh.face_count == 0 or _is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
@@ -318,6 +319,12 @@ def _is_flat(points: Tensor) -> bool:
     centred = (points - points.mean(0)).double()
     spread = torch.linalg.eigvalsh(centred.T @ centred)
     return float(spread[0]) < 1e-4 * float(spread[1])
+
+
+def _is_apart(points: Tensor, mesh: Mesh) -> bool:
+    """Whether the mesh lies elsewhere than most of the points [P, 3], which a few of them can bring about."""
+    distance = nearest(points[:: max(1, points.shape[0] // 10_000)], mesh.vertices).squared_distance.sqrt()
+    return float(distance.median()) > _APART
 
 
 def _grow_lattice(work: _Work, places: Tensor) -> None:
