@@ -137,6 +137,19 @@ def test_depth_reversed_keeps_the_outline() -> None:
     assert float((masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()) > 0.95
 
 
+def test_outlines_alone_leave_two_poses() -> None:
+    hook = up.make_mesh(up.box((0.3, 0.6, 0.5)).vertices + torch.tensor([0.3, 0.4, 0.0]), up.box().faces)
+    wedge = join_meshes([up.box((1.0, 0.3, 0.5)), hook])
+    pose, camera = true_pose(), up.perspective_camera(image_size=(160, 160), fov_y_deg=15.0)
+    pose[:3, 3] = torch.tensor([0.0, 0.0, 7.0])
+    mask = up.rasterize((wedge.vertices.double() @ pose[:3, :3].T + pose[:3, 3]).float(), wedge.faces, camera).mask
+    found = estimate_pose(wedge, PoseInput(camera=camera, mask=mask), options=OPTIONS)
+    normal = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)  # of the plane of the hook
+    both = (pose, depth_reversed(pose[None], normal)[0])
+    errors = [[float(rotation_error_deg(c.camera_from_object, one)) for c in found.candidates] for one in both]
+    assert errors[0][0] < 3 and len(found.candidates) >= 2 and min(errors[1]) < 15
+
+
 def test_symmetries_are_found(block: up.Mesh) -> None:
     assert len(find_symmetries(make_object_model(block)).motions) == 1
     plain = find_symmetries(make_object_model(up.box((1.0, 0.7, 0.4))))

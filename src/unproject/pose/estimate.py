@@ -26,6 +26,7 @@ _TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be 
 _SAME_ANGLE, _SAME_SHIFT = math.radians(6.0), 0.06
 _CORRELATION = 4.0  # neighbouring points whose errors are alike count as one
 _LIKELY = 0.01
+_DOUBT = 0.15  # in cost: what an inexact outline may hide, where neither colours nor depth tell poses apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ class PoseEstimate(TensorStruct):
     Attributes:
         best: the likeliest pose.
         candidates: all poses that explain the image nearly as well and are not the same up to symmetry, best first; the first is `best`.
+            Where outlines alone tell, these are more: the two poses that a shape with a mirror plane has for nearly the same outline.
         symmetries: what leaves the object as it is.
         diameter: of the object, mesh unit.
     """
@@ -248,7 +250,9 @@ def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, fou
             camera_from_object=model.from_working(scored.poses[i]), confidence=fit * float(share[i]), fit=fit, cost=float(scored.cost[i]),
             terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),
         ))  # fmt: skip
-    likely = tuple(c for i, c in enumerate(candidates) if i == 0 or share[i] > _LIKELY)
+    told_apart = bool(used[TERMS.index("depth")]) or (model.is_colored and bool(used[TERMS.index("color")]))
+    doubt = 0.0 if told_apart else _DOUBT
+    likely = tuple(c for i, c in enumerate(candidates) if i == 0 or share[i] > _LIKELY or c.cost < candidates[0].cost + doubt)
     return PoseEstimate(best=likely[0], candidates=likely, symmetries=found, diameter=model.diameter)
 
 
