@@ -42,7 +42,7 @@ class TrackOptions:
     stages: tuple[float, ...] = (0.04, 0.02, 0.01, 0.005)
     outline_points: int = 200
     resolution: int = 160
-    face_count: int = 5000
+    face_count: int = 8000
     texture: bool = True
     search: bool = True
 
