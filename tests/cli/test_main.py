@@ -112,3 +112,12 @@ def test_outputs_are_checked_before_work(tmp_path: Path) -> None:
 
 def test_plain_keeps_what_json_knows() -> None:
     assert plain({"a": (1, 2.5, None, True, "s"), "b": math.inf}) == {"a": [1, 2.5, None, True, "s"], "b": None}
+
+
+def test_an_interrupted_run_ends_without_taking_python_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(cli, "main", lambda: cli.INTERRUPTED)
+    monkeypatch.setattr("os._exit", codes.append)
+    with pytest.raises(SystemExit):
+        cli.entry()
+    assert codes == [130]

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import os
 import re
 import sys
 import traceback
@@ -174,7 +175,13 @@ def _fail(name: str, message: str, code: int) -> int:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:  # what was half-written is gone by now; Python and torch would take one or two seconds more to be taken down
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 __all__ = ["Manners", "Terminal", "entry", "main"]
