@@ -127,16 +127,14 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
         return 0, torch.zeros(0, dtype=torch.int64)
     scores = torch.stack(_scores(measured))
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
-    local = torch.stack([score[near].mean(1) for score in scores])
     has_normals = float(measured[0][:, 1].abs().max()) > 0
-    typical = (lambda values: values.mean(-1)) if has_normals else (lambda values: values.median(-1).values)
-    by_place = scores if has_normals else local
-    best = int(typical(by_place).argmin())
+    typical = scores.mean(1) if has_normals else torch.stack([score[near].mean(1) for score in scores]).median(1).values
+    best = int(typical.argmin())
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
     for i in range(best):
         error = (0.5 if has_normals else 1.0) * float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
-        if float(typical(by_place[i] - by_place[best])) <= max(error, blur):
+        if float(typical[i] - typical[best]) <= max(error, blur):
             whole = i
             break
     excess = (scores - scores[whole])[:, near]

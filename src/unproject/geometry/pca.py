@@ -16,6 +16,7 @@ from .neighbors import Neighbors, PointIndex, RaggedNeighbors, build_index, inde
 
 _SIZES = (24, 48, 96, 192)  # of neighbourhoods, smallest first
 _FLAT = 0.01  # surface variation that needs no larger neighbourhood: scatter of a tenth of its width
+_LARGE, _MOST = 100_000, 48  # of more points, large neighbourhoods are thinned to this many
 _CHUNK = 1 << 17  # points at once, for memory
 
 
@@ -85,7 +86,8 @@ def adaptive_normals(points: Float[Tensor, "N 3"]) -> PointNormals:
     """Unoriented normals from neighbourhoods as large as the noise asks for, at each point.
 
     A neighbourhood hardly wider than the scatter of the points is as thick as it is wide, and its thinnest direction is chance. So it
-    grows as long as that makes it flatter in proportion, which ends where the surface bends or another sheet comes in.
+    grows as long as that makes it flatter in proportion, which ends where the surface bends or another sheet comes in. Of more than
+    100,000 points, neighbourhoods of more than 48 are thinned to that many, evenly in the order of the points.
 
     Args:
         points: [N, 3].
@@ -102,15 +104,17 @@ def adaptive_normals(points: Float[Tensor, "N 3"]) -> PointNormals:
     check_shape(points, ["N", 3], name="points", where="adaptive_normals", finite=True)
     if points.shape[0] == 0:
         return PointNormals(normals=points.detach().clone(), variation=points.new_zeros(0))
-    index = build_index(points)
-    chunks = [_flattest(chunk, index) for chunk in points.detach().split(_CHUNK)]
+    points = points.detach()
+    most = _MOST if points.shape[0] > _LARGE else _SIZES[-1]
+    searches = [(size // (thin := max(1, size // most)), build_index(points[::thin])) for size in _SIZES]
+    chunks = [_flattest(chunk, searches) for chunk in points.split(_CHUNK)]
     return PointNormals(normals=torch.cat([c.normals for c in chunks]), variation=torch.cat([c.variation for c in chunks]))
 
 
-def _flattest(points: Tensor, index: PointIndex) -> PointNormals:
+def _flattest(points: Tensor, searches: list[tuple[int, PointIndex]]) -> PointNormals:
     normals, variation = torch.zeros_like(points), torch.full_like(points[:, 0], torch.inf)
     growing = torch.arange(points.shape[0], device=points.device)
-    for size in _SIZES:
+    for size, index in searches:
         pca = local_pca(index.points, knn(points[growing], index, min(size, index.point_count)))
         found = _variation(pca)
         flatter = found < variation[growing]
