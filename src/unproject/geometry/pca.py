@@ -106,7 +106,9 @@ def adaptive_normals(points: Float[Tensor, "N 3"]) -> PointNormals:
         return PointNormals(normals=points.detach().clone(), variation=points.new_zeros(0))
     points = points.detach()
     most = _MOST if points.shape[0] > _LARGE else _SIZES[-1]
-    searches = [(size // (thin := max(1, size // most)), build_index(points[::thin])) for size in _SIZES]
+    thinned = [max(1, size // most) for size in _SIZES]
+    indices = {thin: build_index(points[::thin]) for thin in set(thinned)}
+    searches = [(size // thin, indices[thin]) for size, thin in zip(_SIZES, thinned)]
     chunks = [_flattest(chunk, searches) for chunk in points.split(_CHUNK)]
     return PointNormals(normals=torch.cat([c.normals for c in chunks]), variation=torch.cat([c.variation for c in chunks]))
 

@@ -16,7 +16,7 @@ from .images import encode_png, texture_name
 from .mtl import TEXTURES, format_mtl, material_names
 from .options import SaveOptions
 from .ply_write import array
-from .source import warn_file
+from .source import warn_of_lost
 from .text_writer import Cell, Literal, row_of, write_rows
 
 _MOST_UNIQUE = 3_000_000
@@ -162,5 +162,4 @@ def _write_lines(file: BinaryIO, mesh: Mesh) -> None:
 def _warn_of_losses(mesh: Mesh, path: Path) -> None:
     known = {"object", "group", "smoothing_group", "polygon"}
     lost = [*(name for name in mesh.vertex_attributes if name != "w"), *(name for name in mesh.face_attributes if name not in known)]
-    if lost:
-        warn_file(path, f"OBJ cannot hold the attributes {', '.join(map(repr, lost[:8]))}; they are not written")
+    warn_of_lost(path, "OBJ", lost)

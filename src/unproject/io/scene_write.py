@@ -16,7 +16,7 @@ from ..geometry.mesh import Mesh
 from .atomic import OutputFiles
 from .options import SaveOptions
 from .ply_write import array, bytes_of_colors
-from .source import warn_file
+from .source import warn_of_lost
 
 _NEEDED = {"3mf": "lxml networkx", "dae": "pycollada"}
 
@@ -35,9 +35,8 @@ def write_scene(mesh: Mesh, path: Path, outputs: OutputFiles, options: SaveOptio
         raise ArgumentError(f"save: .{kind} has no encoding {options.encoding!r}")
     if mesh.vertex_count == 0:
         raise ArgumentError(f"save: .{kind} cannot hold an empty mesh")
-    lost = [name for name in (*mesh.vertex_attributes, *mesh.face_attributes) if name not in _scalars(mesh)]
-    if lost:
-        warn_file(path, f".{kind} cannot hold the attributes {', '.join(map(repr, lost[:8]))}; they are not written")
+    held = _scalars(mesh) if kind in ("glb", "gltf") else {}
+    warn_of_lost(path, f".{kind}", [*(name for name in mesh.vertex_attributes if name not in held), *mesh.face_attributes])
     scene = trimesh.Scene()
     for name, part in _parts(mesh):
         scene.add_geometry(part, geom_name=name, node_name=name)

@@ -11,7 +11,7 @@ import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -34,6 +34,12 @@ class FileWarning(UserWarning):
 def warn_file(path: object, text: str) -> None:
     """Issue a FileWarning that names the file."""
     warnings.warn(f"{path}: {text}", FileWarning, stacklevel=2)
+
+
+def warn_of_lost(path: object, format_name: str, names: Sequence[str]) -> None:
+    """Issue a FileWarning that names the attributes that a format has no place for, if there are any."""
+    if names:
+        warn_file(path, f"{format_name} cannot hold the attributes {', '.join(map(repr, names[:8]))}; they are not written")
 
 
 class Resources(Protocol):

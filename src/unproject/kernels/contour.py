@@ -3,6 +3,7 @@
 import math
 
 from .jit import kernel
+from .track_terms import fill_point
 
 REACH = 24  # pixels that are looked at across the outline
 FAR = 1000.0  # the reach where nothing was found within REACH
@@ -71,12 +72,7 @@ def contour_once(begin, end, face, depth, inverse, pose, rows, number):
             if seen == wanted:
                 nx, ny, away = edge_at(face, i, j)
                 x, y, z = j + 0.5 + away * nx, i + 0.5 + away * ny, depth[i, j]
-                for a in range(3):
-                    rows[n, a] = 0
-                for b in range(3):
-                    placed = (inverse[b, 0] * x + inverse[b, 1] * y + inverse[b, 2]) * z - pose[b, 3]
-                    for a in range(3):
-                        rows[n, a] += pose[b, a] * placed
+                fill_point(rows[n], inverse, pose, x, y, z)
                 rows[n, 3], rows[n, 4] = nx, ny
                 rows[n, 5], rows[n, 6] = free_way(face, x, y, -nx, -ny, True), free_way(face, x, y, nx, ny, False)
                 n += 1

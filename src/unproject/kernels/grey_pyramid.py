@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .jit import kernel
-from .track_terms import sample_level
+from .track_terms import fill_point, sample_level
 
 BEHIND = 1e-3  # weight of what is not the object in the mean around a pixel
 
@@ -181,12 +181,7 @@ def texture_points_once(begin, end, whole, half, quarter, face, depth, inverse, 
             if bi < 0:
                 continue
             x, y, z = bj + 0.5, bi + 0.5, depth[bi, bj]
-            for a in range(3):
-                rows[n, a] = 0
-            for b in range(3):
-                placed = (inverse[b, 0] * x + inverse[b, 1] * y + inverse[b, 2]) * z - pose[b, 3]
-                for a in range(3):
-                    rows[n, a] += pose[b, a] * placed
+            fill_point(rows[n], inverse, pose, x, y, z)
             rows[n, 3] = sample_level(whole, x, y)[0]
             rows[n, 4] = sample_level(half, 0.5 * x, 0.5 * y)[0]
             rows[n, 5] = sample_level(quarter, 0.25 * x, 0.25 * y)[0]

@@ -24,6 +24,16 @@ def place_point(points, n, pose):
 
 
 @kernel
+def fill_point(row, inverse, pose, x, y, z):
+    """The point in the object's frame that pixel (x, y) shows at depth z, into the row's first three; inverse: of the intrinsics."""
+    row[0] = row[1] = row[2] = 0
+    for b in range(3):
+        placed = (inverse[b, 0] * x + inverse[b, 1] * y + inverse[b, 2]) * z - pose[b, 3]
+        for a in range(3):
+            row[a] += pose[b, a] * placed
+
+
+@kernel
 def project_point(k, x, y, z):
     """Pixel of a point."""
     return (k[0, 0] * x + k[0, 1] * y) / z + k[0, 2], (k[1, 0] * x + k[1, 1] * y) / z + k[1, 2]
