@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -121,3 +123,23 @@ def test_an_interrupted_run_ends_without_taking_python_down(monkeypatch: pytest.
     with pytest.raises(SystemExit):
         cli.entry()
     assert codes == [130]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_while_the_package_is_imported_ends_in_one_line() -> None:
+    code = """
+import os, signal, sys
+import unproject_command
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "unproject":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+unproject_command.entry()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 130
+    assert run.stderr == "unproject: interrupted\n"
