@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bands import greater, lesser
 from .jit import kernel
 from .orientation_sign import area_sign, volume_sign
-from .rasterize import greater, lesser
 from .simd import bits, element, first_bit, load, maximum, minimum, splat
 
 

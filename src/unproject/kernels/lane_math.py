@@ -1,4 +1,4 @@
-"""Functions of lanes that simd.py does not have: exp, and the sum of all lanes."""
+"""Functions of lanes that simd.py does not have: exp, rounding to integers, and the sum of all lanes."""
 
 from __future__ import annotations
 
@@ -41,6 +41,28 @@ def exp(typingctx: Any, a: Any) -> Any:
         return builder.fmul(series, builder.bitcast(power, vector))
 
     return a(a), generate
+
+
+def _call_llvm(name: str, a: Any) -> Any:
+    """Signature and code of a call to LLVM's function of that name for each lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind, full_name = ir.FunctionType(args[0].type, [args[0].type]), f"llvm.{name}.v{WIDTH}f{sig.args[0].dtype.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, full_name), args)
+
+    return a(a), generate
+
+
+@intrinsic
+def round_down(typingctx: Any, a: Any) -> Any:
+    """The greatest integer that is not above each lane."""
+    return _call_llvm("floor", a)
+
+
+@intrinsic
+def round_up(typingctx: Any, a: Any) -> Any:
+    """The least integer that is not below each lane."""
+    return _call_llvm("ceil", a)
 
 
 @intrinsic

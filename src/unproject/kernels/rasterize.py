@@ -2,249 +2,168 @@
 
 Coverage is computed in float64 and in exact IEEE order for every input type. A shared edge has one equation, evaluated from its
 lexicographically lower end, so that the two faces of an edge get exactly opposite values: no cracks, no pixel twice (the top-left rule).
-
-Vertices come as homogeneous image coordinates (X, Y, z): the pixel is (X / z, Y / z), or (X, Y) of an orthographic camera.
-"Nearness" is what is linear on the screen and grows towards the camera: 1 / z, or -z for an orthographic camera.
 """
 
 import math
 
 import numpy as np
 
+from .bands import AHEAD, RUN, clip_face, fetch_vertices, pixel_lanes, put_vertex, row_of_three
 from .jit import kernel
-from .simd import WIDTH, load, maximum, minimum, select, splat, store
+from .lane_store import store_as, store_threes
+from .simd import (
+    WIDTH,
+    bits,
+    element,
+    lane,
+    load,
+    maximum,
+    minimum,
+    multiply_add,
+    multiply_subtract,
+    prefetch,
+    select,
+    set_element,
+    splat,
+    store,
+)  # fmt: skip
 
 TINY = 1e-300
+PREPARED = 24  # rows of what `prepare` computes: five for each edge, two slopes, two bounds of nearness, four of pixels, the face's number
+_SLOPES, _BOUNDS, _PIXELS, _NUMBER = 15, 17, 19, 23
 
 
 @kernel(fastmath=False, inline="llvm")
-def lesser(a, b):
-    """One machine instruction, unlike `min`; `b` where either is NaN."""
-    return a if a < b else b
-
-
-@kernel(fastmath=False, inline="llvm")
-def greater(a, b):
-    """One machine instruction, unlike `max`; `b` where either is NaN."""
-    return a if a > b else b
-
-
-@kernel(fastmath=False)
-def flatten_range(begin, end, points, near, orthographic, flat):
-    """Pixel and nearness [N, 3] of vertices; the nearness of what is not in front of the near plane is NaN (its faces get clipped)."""
-    for v in range(begin, end):
-        z = np.float64(points[v, 2])
-        inverse = 1.0 if orthographic else 1.0 / z
-        flat[v, 0] = points[v, 0] * inverse
-        flat[v, 1] = points[v, 1] * inverse
-        nearness = -z if orthographic else inverse
-        flat[v, 2] = nearness if z >= near else np.nan
-
-
-@kernel(fastmath=False)
-def between(px, py, pz, qx, qy, qz, near, orthographic):
-    """Pixel where the edge from p (in front) to q (not in front) meets the near plane."""
-    s = (near - pz) / (qz - pz)
-    inverse = 1.0 if orthographic else 1.0 / near
-    return (px + s * (qx - px)) * inverse, (py + s * (qy - py)) * inverse
-
-
-@kernel(fastmath=False)
-def clip_face(points, i, j, k, near, orthographic, corners):
-    """Write the part of a face in front of the near plane, pixels with nearness [4, 3] in the face's order; how many, 0, 3 or 4."""
-    count = 0
-    order = (i, j, k)
-    nearest = -near if orthographic else 1.0 / near
-    for e in range(3):
-        p = order[e]
-        q = order[(e + 1) % 3]
-        px, py, pz = np.float64(points[p, 0]), np.float64(points[p, 1]), np.float64(points[p, 2])
-        qx, qy, qz = np.float64(points[q, 0]), np.float64(points[q, 1]), np.float64(points[q, 2])
-        if pz >= near:
-            inverse = 1.0 if orthographic else 1.0 / pz
-            corners[count, 0] = px * inverse
-            corners[count, 1] = py * inverse
-            corners[count, 2] = -pz if orthographic else inverse
-            count += 1
-        if pz >= near and qz < near:
-            corners[count, 0], corners[count, 1] = between(px, py, pz, qx, qy, qz, near, orthographic)
-            corners[count, 2] = nearest
-            count += 1
-        elif pz < near and qz >= near:
-            corners[count, 0], corners[count, 1] = between(qx, qy, qz, px, py, pz, near, orthographic)
-            corners[count, 2] = nearest
-            count += 1
-    return count if count >= 3 else 0
-
-
-@kernel(fastmath=False, inline="llvm")
-def pixel_range(low, high, size):
-    """Pixels whose centres lie in [low, high]: the first, and one past the last, within [0, size]."""
-    first = np.ceil(lesser(greater(low - 0.5, 0.0), size + 0.0))
-    last = np.floor(lesser(greater(high - 0.5, -1.0), size - 1.0))
-    return np.int64(first), np.int64(last) + 1
-
-
-@kernel(fastmath=False, inline="llvm")
-def face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull, radius):
-    """First row and one past the last row that a face may cover or lie within `radius` of; equal where there is none."""
-    ax, ay, an = flat[i, 0], flat[i, 1], flat[i, 2]
-    bx, by, bn = flat[j, 0], flat[j, 1], flat[j, 2]
-    cx, cy, cn = flat[k, 0], flat[k, 1], flat[k, 2]
-    if math.isnan(an + bn + cn):
-        corners = np.empty((4, 3))
-        count = clip_face(points, i, j, k, near, orthographic, corners)
-        if count == 0 or radius > 0.0:
-            return 0, 0
-        low_x = low_y = np.inf
-        high_x = high_y = -np.inf
-        for c in range(count):
-            low_x, high_x = min(low_x, corners[c, 0]), max(high_x, corners[c, 0])
-            low_y, high_y = min(low_y, corners[c, 1]), max(high_y, corners[c, 1])
-        hidden = False
-    else:
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        hidden = (greater(an, greater(bn, cn)) < farthest) | (cull & (area > 0.0)) | (not (abs(area) > 0.0 or radius > 0.0))
-        low_x, high_x = lesser(ax, lesser(bx, cx)), greater(ax, greater(bx, cx))
-        low_y, high_y = lesser(ay, lesser(by, cy)), greater(ay, greater(by, cy))
-    x_first, x_last = pixel_range(low_x - radius, high_x + radius, width)
-    first, last = pixel_range(low_y - radius, high_y + radius, height)
-    nothing = hidden | (x_first >= x_last) | (first >= last)
-    return (0, 0) if nothing else (first, last)
-
-
-@kernel
-def image_of(job, job_offsets):
-    """Image of a job; jobs are the faces of all images in order."""
-    low = 0
-    high = len(job_offsets) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if job_offsets[middle] <= job:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def count_rows(begin, end, points, flat, faces, images, job_offsets, size, planes, orthographic, cull, radius, shift, rows, counts):
-    """Row range [J, 2] of every job, and how many jobs each band of each image gets from this slice.
+def take_triangles(first, last, scene, near, orthographic, cull, polygon, corners, prepared):
+    """Write the corners of triangles of the faces [first, last), as many as there is room for, and their numbers.
 
     Args:
-        radius: pixels around a face that it is drawn into. If positive, faces must be clipped already.
-        images: [B, 2] first face and first vertex of each image.
-        size: (height, width).
-        planes: (near, nearness of the far plane).
-        shift: a band has 2^shift rows; counts: [B * bands].
+        scene: (points, flat, faces, first face, what to add to its vertices, items). First and last are a range of `items`, which say
+            what to add to the first face; or of what to add, if there are no items.
+        polygon: [4, 3] scratch. corners: nine rows of RUN, flat: pixel and nearness of three corners.
+
+    Returns:
+        First face that is left, and how many triangles.
     """
-    height, width = size
-    near, farthest = planes
-    bands = ((height - 1) >> shift) + 1
-    image = image_of(begin, job_offsets)
-    for job in range(begin, end):
-        while job >= job_offsets[image + 1]:
-            image += 1
-        f = images[image, 0] + job - job_offsets[image]
-        base = images[image, 1]
-        i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-        first, last = face_rows(points, flat, i, j, k, height, width, near, farthest, orthographic, cull, radius)
-        rows[job, 0] = first
-        rows[job, 1] = last
-        if first < last:
-            for b in range(first >> shift, ((last - 1) >> shift) + 1):
-                counts[image * bands + b] += 1
-
-
-@kernel
-def fill_bands(begin, end, rows, job_offsets, shift, bands, cursor, items):
-    """List the jobs of every band in ascending order; `cursor` [B * bands] is where this slice's lists begin."""
-    image = image_of(begin, job_offsets)
-    for job in range(begin, end):
-        while job >= job_offsets[image + 1]:
-            image += 1
-        first, last = rows[job, 0], rows[job, 1]
-        if first < last:
-            for b in range(first >> shift, ((last - 1) >> shift) + 1):
-                slot = cursor[image * bands + b]
-                items[slot] = job
-                cursor[image * bands + b] = slot + 1
+    points, flat, faces, first_face, base, items = scene
+    listed, count = len(items) > 0, 0
+    while first < last and count < RUN - 1:
+        later, soon = min(first + 2 * AHEAD, last - 1), min(first + AHEAD, last - 1)
+        prefetch(faces, first_face + (items[later] if listed else later))
+        fetch_vertices(flat, faces, first_face + (items[soon] if listed else soon), base)
+        f = first_face + (items[first] if listed else first)
+        first += 1
+        i, j, k = row_of_three(faces, f)
+        i, j, k = i + base, j + base, k + base
+        if not math.isnan(element(flat, 3 * i + 2) + element(flat, 3 * j + 2) + element(flat, 3 * k + 2)):
+            put_vertex(flat, i, count, corners)
+            put_vertex(flat, j, count + 3 * RUN, corners)
+            put_vertex(flat, k, count + 6 * RUN, corners)
+            set_element(prepared, count + _NUMBER * RUN, f)
+            count += 1
+            continue
+        size = clip_face(points, i, j, k, near, orthographic, polygon)
+        if cull and polygon_area(polygon, size) > 0.0:
+            continue
+        for c in range(2, size):
+            put_vertex(polygon, 0, count, corners)
+            put_vertex(polygon, c - 1, count + 3 * RUN, corners)
+            put_vertex(polygon, c, count + 6 * RUN, corners)
+            set_element(prepared, count + _NUMBER * RUN, f)
+            count += 1
+    return first, count
 
 
 @kernel(fastmath=False, inline="llvm")
-def edge_equation(ax, ay, bx, by, sign):
-    """Edge a to b as (origin x, origin y, run x, run y, threshold): inside where `run_x (y - oy) - run_y (x - ox) >= threshold`."""
+def prepare_edge(ax, ay, bx, by, clockwise, sign, prepared, place):
+    """Edge a to b as origin x, origin y, run x, run y, threshold: inside where `run_x (y - oy) - run_y (x - ox) >= threshold`."""
+    zero, tiny = splat(0.0), splat(TINY)
     forward = (ax < bx) | ((ax == bx) & (ay < by))
-    ox = ax if forward else bx
-    oy = ay if forward else by
-    threshold = 0.0 if forward == (sign > 0.0) else TINY
-    return ox, oy, sign * (bx - ax), sign * (by - ay), threshold
+    store(prepared, place, select(forward, ax, bx))
+    store(prepared, place + RUN, select(forward, ay, by))
+    store(prepared, place + 2 * RUN, sign * (bx - ax))
+    store(prepared, place + 3 * RUN, sign * (by - ay))
+    store(prepared, place + 4 * RUN, select(forward, select(clockwise, zero, tiny), select(clockwise, tiny, zero)))
+
+
+@kernel(fastmath=False)
+def prepare(corners, count, width, row_end, cull, prepared):
+    """Compute what `draw` needs, of eight triangles at once."""
+    one, zero, across, down = splat(1.0), splat(0.0), splat(width + 0.0), splat(row_end + 0.0)
+    for n in range(0, count, WIDTH):
+        ax, ay, an = load(corners, n), load(corners, n + RUN), load(corners, n + 2 * RUN)
+        bx, by, bn = load(corners, n + 3 * RUN), load(corners, n + 4 * RUN), load(corners, n + 5 * RUN)
+        cx, cy, cn = load(corners, n + 6 * RUN), load(corners, n + 7 * RUN), load(corners, n + 8 * RUN)
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        clockwise = area > zero
+        sign = select(clockwise, one, zero - one)
+        prepare_edge(ax, ay, bx, by, clockwise, sign, prepared, n)
+        prepare_edge(bx, by, cx, cy, clockwise, sign, prepared, n + 5 * RUN)
+        prepare_edge(cx, cy, ax, ay, clockwise, sign, prepared, n + 10 * RUN)
+        store(prepared, n + _SLOPES * RUN, ((bn - an) * (cy - ay) - (cn - an) * (by - ay)) / area)
+        store(prepared, n + (_SLOPES + 1) * RUN, ((cn - an) * (bx - ax) - (bn - an) * (cx - ax)) / area)
+        store(prepared, n + _BOUNDS * RUN, minimum(an, minimum(bn, cn)))
+        store(prepared, n + (_BOUNDS + 1) * RUN, maximum(an, maximum(bn, cn)))
+        left, right = pixel_lanes(minimum(ax, minimum(bx, cx)), maximum(ax, maximum(bx, cx)), across)
+        top, bottom = pixel_lanes(minimum(ay, minimum(by, cy)), maximum(ay, maximum(by, cy)), down)
+        drawn = (area < zero) if cull else ((area < zero) | clockwise)
+        store(prepared, n + _PIXELS * RUN, left)
+        store(prepared, n + (_PIXELS + 1) * RUN, right)
+        store(prepared, n + (_PIXELS + 2) * RUN, top)
+        store(prepared, n + (_PIXELS + 3) * RUN, select(drawn, bottom, zero))
 
 
 @kernel(fastmath=False, inline="llvm")
-def draw(corners, c, f, centers, row_begin, row_end, width, pitch, nearness, face, behind, behind_face, peel):
+def draw(n, corners, prepared, row_begin, target):
     """Draw one triangle into a band; the nearest face wins, of equally near ones the lower.
 
     Args:
-        corners: pixel and nearness of a polygon, of which corners 0, c - 1 and c are drawn. f: what to write into `face`.
-        nearness, face: [rows * pitch] of the band, float64. behind, behind_face: what it must lie behind of, if `peel`.
+        corners, prepared: triangle n is their column n.
+        target: lanes of pixel centres; pitch; nearness and face of the band, float64 [rows * pitch]; the same of what the triangle must lie
+            behind of, and whether there is such.
     """
-    ax, ay, an = corners[0, 0], corners[0, 1], corners[0, 2]
-    bx, by, bn = corners[c - 1, 0], corners[c - 1, 1], corners[c - 1, 2]
-    cx, cy, cn = corners[c, 0], corners[c, 1], corners[c, 2]
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    if not abs(area) > 0.0:
-        return
-    first_row, last_row = pixel_range(lesser(ay, lesser(by, cy)), greater(ay, greater(by, cy)), row_end)
-    x_begin, x_end = pixel_range(lesser(ax, lesser(bx, cx)), greater(ax, greater(bx, cx)), width)
-    first_row = greater(first_row, row_begin)
-    sign = 1.0 if area > 0.0 else -1.0
-    ox0, oy0, rx0, ry0, t0 = edge_equation(ax, ay, bx, by, sign)
-    ox1, oy1, rx1, ry1, t1 = edge_equation(bx, by, cx, cy, sign)
-    ox2, oy2, rx2, ry2, t2 = edge_equation(cx, cy, ax, ay, sign)
-    slope_x = ((bn - an) * (cy - ay) - (cn - an) * (by - ay)) / area
-    slope_y = ((cn - an) * (bx - ax) - (bn - an) * (cx - ax)) / area
-    low, high = splat(lesser(an, lesser(bn, cn))), splat(greater(an, greater(bn, cn)))
-    x_origin, x_slope, number = splat(ax), splat(slope_x), splat(np.float64(f))
-    lane_ox0, lane_ry0, lane_t0 = splat(ox0), splat(ry0), splat(t0)
-    lane_ox1, lane_ry1, lane_t1 = splat(ox1), splat(ry1), splat(t1)
-    lane_ox2, lane_ry2, lane_t2 = splat(ox2), splat(ry2), splat(t2)
-    zero, outside = splat(0.0), splat(-np.inf)
-    for y in range(first_row, last_row):
-        py = y + 0.5
-        e0, e1, e2 = rx0 * (py - oy0), rx1 * (py - oy1), rx2 * (py - oy2)
-        lane_e0, lane_e1, lane_e2 = splat(e0), splat(e1), splat(e2)
-        row_nearness = splat(an + slope_y * (py - ay))
-        begin, end = x_begin, x_end
-        if x_end - x_begin > 32:
-            begin, end = narrow(begin, end, e0, ry0, ox0)
-            begin, end = narrow(begin, end, e1, ry1, ox1)
-            begin, end = narrow(begin, end, e2, ry2, ox2)
-        row = (y - row_begin) * pitch
-        for x in range(begin, end, WIDTH):
-            px = splat(x + 0.0) + centers
-            n = minimum(high, maximum(low, row_nearness + x_slope * (px - x_origin)))
-            old = load(nearness, row + x)
-            inner = minimum(lane_e0 - lane_ry0 * (px - lane_ox0) - lane_t0, lane_e1 - lane_ry1 * (px - lane_ox1) - lane_t1)
-            inner = minimum(inner, lane_e2 - lane_ry2 * (px - lane_ox2) - lane_t2)
-            n = select(inner >= zero, n, outside)  # masks that are used at once: combining them costs more than the rest
+    centers, pitch, nearness, face, behind, behind_face, peel = target
+    x_begin, x_end = np.int64(element(prepared, n + _PIXELS * RUN)), np.int64(element(prepared, n + (_PIXELS + 1) * RUN))
+    first_row = max(np.int64(element(prepared, n + (_PIXELS + 2) * RUN)), row_begin)
+    last_row = np.int64(element(prepared, n + (_PIXELS + 3) * RUN))
+    oy0, oy1, oy2 = element(prepared, n + RUN), element(prepared, n + 6 * RUN), element(prepared, n + 11 * RUN)
+    rx0, rx1, rx2 = element(prepared, n + 2 * RUN), element(prepared, n + 7 * RUN), element(prepared, n + 12 * RUN)
+    t0, t1, t2 = splat(element(prepared, n + 4 * RUN)), splat(element(prepared, n + 9 * RUN)), splat(element(prepared, n + 14 * RUN))
+    ay, an, slope_y = element(corners, n + RUN), element(corners, n + 2 * RUN), element(prepared, n + (_SLOPES + 1) * RUN)
+    low, high = splat(element(prepared, n + _BOUNDS * RUN)), splat(element(prepared, n + (_BOUNDS + 1) * RUN))
+    number, zero, outside = splat(element(prepared, n + _NUMBER * RUN)), splat(0.0), splat(-np.inf)
+    for left in range(x_begin, x_end, WIDTH):  # columns of lanes: mostly one, and along it little changes from row to row
+        px = splat(left + 0.0) + centers
+        drop0 = splat(element(prepared, n + 3 * RUN)) * (px - splat(element(prepared, n)))
+        drop1 = splat(element(prepared, n + 8 * RUN)) * (px - splat(element(prepared, n + 5 * RUN)))
+        drop2 = splat(element(prepared, n + 13 * RUN)) * (px - splat(element(prepared, n + 10 * RUN)))
+        rise = splat(element(prepared, n + _SLOPES * RUN)) * (px - splat(element(corners, n)))
+        p = (first_row - row_begin) * pitch + left
+        for y in range(first_row, last_row):
+            py = y + 0.5
+            near = minimum(high, maximum(low, splat(an + slope_y * (py - ay)) + rise))
+            old = load(nearness, p)
+            inner = minimum(splat(rx0 * (py - oy0)) - drop0 - t0, splat(rx1 * (py - oy1)) - drop1 - t1)
+            inner = minimum(inner, splat(rx2 * (py - oy2)) - drop2 - t2)
+            near = select(inner >= zero, near, outside)  # masks that are used at once: combining them costs more than the rest
             if peel:
-                front = load(behind, row + x)
-                n = select((n < front) | ((n == front) & (number > load(behind_face, row + x))), n, outside)
-            old_face = load(face, row + x)
-            store(nearness, row + x, maximum(n, old))
-            store(face, row + x, select(n > old, number, old_face))  # loaded before: else LLVM makes slow masked stores of this
+                front = load(behind, p)
+                near = select((near < front) | ((near == front) & (number > load(behind_face, p))), near, outside)
+            old_face = load(face, p)
+            store(nearness, p, maximum(near, old))
+            store(face, p, select(near > old, number, old_face))  # loaded before: else LLVM makes slow masked stores of this
+            p += pitch
 
 
-@kernel(fastmath=False, inline="llvm")
-def narrow(begin, end, e, run_y, origin):
-    """Shrink a pixel span to where one edge can be inside, with a pixel to spare."""
-    if run_y == 0.0:
-        return begin, (end if e >= 0.0 else begin)
-    crossing = origin + e / run_y
-    if run_y > 0.0:
-        return begin, (np.int64(max(begin, min(end, crossing + 2.0))))
-    return np.int64(min(end, max(begin, crossing - 2.0))), end
+@kernel(fastmath=False)
+def polygon_area(corners, count):
+    """Twice the signed area."""
+    area = 0.0
+    for c in range(2, count):
+        ux, uy = corners[c - 1, 0] - corners[0, 0], corners[c - 1, 1] - corners[0, 1]
+        vx, vy = corners[c, 0] - corners[0, 0], corners[c, 1] - corners[0, 1]
+        area += ux * vy - uy * vx
+    return area
 
 
 @kernel(fastmath=False)
@@ -266,19 +185,19 @@ def draw_bands(
     listed = len(offsets) > 0
     peel = behind_face.size > 0
     keep = nearness.size > 0
-    pitch = width + WIDTH  # a vector may begin at any pixel
+    pitch = width + WIDTH  # lanes may begin at any pixel
     near_buffer = np.empty(min(band, height) * pitch)
     face_buffer = np.empty(min(band, height) * pitch)
     old_near = np.empty(len(near_buffer) if peel else 0)
     old_face = np.empty(len(near_buffer) if peel else 0)
     centers = load(np.arange(WIDTH) + 0.5, 0)
-    corners = np.empty((4, 3))
+    polygon, corners, prepared = np.empty((4, 3)), np.zeros(9 * RUN), np.zeros(PREPARED * RUN)
+    target = (centers, pitch, near_buffer, face_buffer, old_near, old_face, peel)
     for b in range(begin, end):
         image = b // bands
         row_begin = (b % bands) * band
         row_end = min(height, row_begin + band)
         base = images[image, 1]
-        first_face = images[image, 0] - job_offsets[image]
         for p in range(len(near_buffer)):
             near_buffer[p] = farthest
             face_buffer[p] = -1.0
@@ -288,40 +207,20 @@ def draw_bands(
                 for x in range(width):
                     old_near[row + x] = behind_nearness[image, y, x]
                     old_face[row + x] = behind_face[image, y, x]
-        item_begin = offsets[b] if listed else job_offsets[image]
-        item_end = offsets[b + 1] if listed else job_offsets[image + 1]
-        for item in range(item_begin, item_end):
-            f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            count = 3
-            if math.isnan(flat[i, 2] + flat[j, 2] + flat[k, 2]):
-                count = clip_face(points, i, j, k, near, orthographic, corners)
-            else:
-                corners[0, 0], corners[0, 1], corners[0, 2] = flat[i, 0], flat[i, 1], flat[i, 2]
-                corners[1, 0], corners[1, 1], corners[1, 2] = flat[j, 0], flat[j, 1], flat[j, 2]
-                corners[2, 0], corners[2, 1], corners[2, 2] = flat[k, 0], flat[k, 1], flat[k, 2]
-            if cull and polygon_area(corners, count) > 0.0:
-                continue
-            for c in range(2, count):
-                draw(corners, c, f, centers, row_begin, row_end, width, pitch, near_buffer, face_buffer, old_near, old_face, peel)
+        first = offsets[b] if listed else job_offsets[image]
+        last = offsets[b + 1] if listed else job_offsets[image + 1]
+        scene = (points, flat, faces, images[image, 0] - job_offsets[image], base, items)
+        while first < last:
+            first, count = take_triangles(first, last, scene, near, orthographic, cull, polygon, corners, prepared)
+            prepare(corners, count, width, row_end, cull, prepared)
+            for n in range(count):
+                draw(n, corners, prepared, row_begin, target)
         for y in range(row_begin, row_end):
-            row = (y - row_begin) * pitch
-            for x in range(width):
-                face[image, y, x] = np.int64(face_buffer[row + x])
-                if keep:
+            row, into = (y - row_begin) * pitch, (face[image, y], barycentrics[image, y], depth[image, y])
+            resolve_row(points, faces, base, y, orthographic, face_buffer, row, centers, corners, *into)
+            if keep:
+                for x in range(width):
                     nearness[image, y, x] = near_buffer[row + x]
-            resolve_row(points, faces, base, y, orthographic, face[image, y], barycentrics[image, y], depth[image, y])
-
-
-@kernel(fastmath=False)
-def polygon_area(corners, count):
-    """Twice the signed area."""
-    area = 0.0
-    for c in range(2, count):
-        ux, uy = corners[c - 1, 0] - corners[0, 0], corners[c - 1, 1] - corners[0, 1]
-        vx, vy = corners[c, 0] - corners[0, 0], corners[c, 1] - corners[0, 1]
-        area += ux * vy - uy * vx
-    return area
 
 
 @kernel(inline="llvm")
@@ -348,31 +247,55 @@ def clamp_weights(u, v, w):
 
 
 @kernel
-def resolve_row(points, faces, base, y, orthographic, face, barycentrics, depth):
-    """Write barycentrics [W, 3] and depth [W] of a row of faces [W], one run of pixels with the same face after the other."""
-    begin = 0
-    while begin < len(face):
-        f = face[begin]
-        end = begin + 1
-        while end < len(face) and face[end] == f:
-            end += 1
-        if f < 0:
-            for x in range(begin, end):
-                barycentrics[x, 0] = barycentrics[x, 1] = barycentrics[x, 2] = depth[x] = 0
-        else:
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            zi, zj, zk = points[i, 2], points[j, 2], points[k, 2]
-            for x in range(begin, end):
-                _, _, _, _, _, _, u, v, w = corner_weights(points, i, j, k, x + 0.5, y + 0.5, orthographic)
-                u, v, w, total, _ = clamp_weights(u, v, w)
-                scale = 1.0 / total if total > 0.0 else 0.0
-                rest = 0.0 if total > 0.0 else 1.0 / 3.0
-                u, v, w = u * scale + rest, v * scale + rest, w * scale + rest
-                barycentrics[x, 0] = u
-                barycentrics[x, 1] = v
-                barycentrics[x, 2] = w
-                depth[x] = u * zi + v * zj + w * zk
-        begin = end
+def resolve_row(points, faces, base, y, orthographic, found, at, centers, corners, face, barycentrics, depth):
+    """Write face [W], barycentrics [W, 3] and depth [W] of a row, where the faces are found[at] ... found[at + W - 1].
+
+    Args:
+        centers: lanes of pixel centres. corners: nine rows of RUN, flat; scratch.
+    """
+    nothing = splat(-1.0)
+    for begin in range(0, len(face), RUN):
+        count = min(RUN, len(face) - begin)
+        for x in range(count):
+            f = np.int64(element(found, at + begin + x))
+            if f >= 0:
+                i, j, k = row_of_three(faces, f)
+                put_vertex(points, i + base, x, corners)
+                put_vertex(points, j + base, x + 3 * RUN, corners)
+                put_vertex(points, k + base, x + 6 * RUN, corners)
+        for x in range(0, count, WIDTH):
+            first, numbers = begin + x, load(found, at + begin + x)
+            u = v = w = z = splat(0.0)
+            hit = numbers > nothing
+            if bits(hit) != 0:
+                u, v, w, z = resolve_lanes(splat(first + 0.0) + centers, splat(y + 0.5), hit, orthographic, corners, x)
+            if count - x >= WIDTH:
+                store_as(face, first, numbers)
+                store_threes(barycentrics, first, u, v, w)
+                store_as(depth, first, z)
+            else:
+                for n in range(count - x):
+                    face[first + n], depth[first + n] = lane(numbers, n), lane(z, n)
+                    barycentrics[first + n, 0], barycentrics[first + n, 1], barycentrics[first + n, 2] = lane(u, n), lane(v, n), lane(w, n)
+
+
+@kernel(inline="llvm")
+def resolve_lanes(px, py, hit, orthographic, corners, x):
+    """Barycentrics and depth of pixels whose faces have their corners in the columns x ... x + 7; 0 where not `hit`."""
+    zero, one = splat(0.0), splat(1.0)
+    zi, zj, zk = load(corners, x + 2 * RUN), load(corners, x + 5 * RUN), load(corners, x + 8 * RUN)
+    wi, wj, wk = (one, one, one) if orthographic else (zi, zj, zk)
+    ax, ay = multiply_subtract(px, wi, load(corners, x)), multiply_subtract(py, wi, load(corners, x + RUN))
+    bx, by = multiply_subtract(px, wj, load(corners, x + 3 * RUN)), multiply_subtract(py, wj, load(corners, x + 4 * RUN))
+    cx, cy = multiply_subtract(px, wk, load(corners, x + 6 * RUN)), multiply_subtract(py, wk, load(corners, x + 7 * RUN))
+    u, v, w = multiply_subtract(bx, cy, by * cx), multiply_subtract(cx, ay, cy * ax), multiply_subtract(ax, by, ay * bx)
+    sign = select(u + v + w >= zero, one, zero - one)
+    u, v, w = maximum(sign * u, zero), maximum(sign * v, zero), maximum(sign * w, zero)
+    total = u + v + w
+    scale, rest = select(total > zero, one / total, zero), select(total > zero, zero, splat(1.0 / 3.0))
+    u, v, w = multiply_add(u, scale, rest), multiply_add(v, scale, rest), multiply_add(w, scale, rest)
+    z = multiply_add(u, zi, multiply_add(v, zj, w * zk))
+    return select(hit, u, zero), select(hit, v, zero), select(hit, w, zero), select(hit, z, zero)
 
 
 @kernel

@@ -121,7 +121,7 @@ def store(typingctx: Any, array: Any, start: Any, value: Any) -> Any:
 
 @intrinsic
 def element(typingctx: Any, array: Any, index: Any) -> Any:
-    """array[index] of a contiguous one-dimensional array, without the test for a negative index that Numba makes."""
+    """Element number `index` of a contiguous array of any shape, without the test for a negative index that Numba makes."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -132,7 +132,7 @@ def element(typingctx: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def set_element(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """array[index] = value, as `element`."""
+    """Write element number `index`, as `element`."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -237,6 +237,19 @@ def multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         vector = args[0].type
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         return builder.call(function, args)
+
+    return a(a, b, c), generate
+
+
+@intrinsic
+def multiply_subtract(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b - c, as `multiply_add`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name = f"llvm.fmuladd.v{WIDTH}f{sig.args[0].dtype.bitwidth}"
+        vector = args[0].type
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        return builder.call(function, [args[0], args[1], builder.fneg(args[2])])
 
     return a(a, b, c), generate
 

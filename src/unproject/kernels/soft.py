@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
+from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp, total
-from .rasterize import pixel_range
 from .simd import WIDTH, bits, load, maximum, minimum, multiply_add, select, splat, store
 
 FLAT = 1e-12  # an area (square pixels) below this, or below this share of its two terms, is none

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
+from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp, total
-from .rasterize import pixel_range
 from .simd import WIDTH, bits, load, maximum, multiply_add, select, splat, store
 from .soft import face_constants, seen, to_face
 

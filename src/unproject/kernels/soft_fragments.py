@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp
-from .rasterize import pixel_range
 from .simd import WIDTH, bits, first_bit, load, select, splat
 from .soft import face_constants, seen, to_face
 from .soft_blend import blend_weights, corner_depths

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp, total
-from .rasterize import pixel_range
 from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, select, splat, square_root, store
 
 NOTHING = -1e30  # logarithm of a weight of 0

@@ -96,14 +96,14 @@ def plan_bands(
     radius: float = 0.0,
 ) -> Bands:
     """Project points to pixels and list the faces of every band. `planes` are the depths near and far; `radius` is in pixels."""
-    from ..kernels import rasterize as kernels
+    from ..kernels import bands as kernels
 
     table, (near, far), count = images.numpy(), planes, images.shape[0]
     job_offsets = np.concatenate([[0], np.cumsum(table[:, 1])])
     jobs, threads = int(job_offsets[-1]), torch.get_num_threads()
-    corner, flat = points.detach().numpy(), np.empty((points.shape[0], 3))
+    corner, flat = points.detach().contiguous().numpy(), np.empty((points.shape[0], 3))
     parallel_for(kernels.flatten_range, points.shape[0], corner, float(near), orthographic, flat, grain=20_000)
-    scene = (corner, flat, faces.numpy(), np.ascontiguousarray(table[:, ::2]), job_offsets)
+    scene = (corner, flat, faces.contiguous().numpy(), np.ascontiguousarray(table[:, ::2]), job_offsets)
     listed = 0 < count < 4 * threads and jobs > 0 and (threads > 1 or jobs > 100_000)
     band = 1 << _SHIFT if listed else max(size[0], 1)
     bands = count * -(-size[0] // band)
@@ -124,7 +124,7 @@ def far_nearness(far: float, orthographic: bool) -> float:
 
 def _list_faces(scene: tuple, view: tuple, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Faces of every band, in ascending order: offsets [bands + 1] and items."""
-    from ..kernels import rasterize as kernels
+    from ..kernels import bands as kernels
 
     job_offsets = scene[-1]
     jobs = int(job_offsets[-1])
