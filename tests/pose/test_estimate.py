@@ -89,6 +89,21 @@ def test_box(block: up.Mesh, full: PoseInput) -> None:
     check(found, angle=5.0, shift=0.08)
 
 
+def test_depth_alone_is_searched(block: up.Mesh) -> None:
+    pose = true_pose()
+    pose[:3, :3] = up.so3_exp(torch.tensor([2.5, -0.5, 0.4], dtype=torch.float64))  # with the knob in sight
+    at = lambda mesh, x, y, z: up.make_mesh(mesh.vertices + torch.tensor([x, y, z]), mesh.faces)
+    placed = up.make_mesh((block.vertices.double() @ pose[:3, :3].T + pose[:3, 3]).float(), block.faces)
+    table, ball, slab = up.box((9.0, 0.2, 7.0)), up.icosphere(2, radius=0.45), up.box((0.9, 1.1, 0.3))
+    scene = join_meshes([placed, at(table, 0.0, 0.7, 4.0), at(ball, -0.8, 0.1, 3.6), at(slab, 1.1, 0.0, 4.0)])
+    given = PoseInput(camera=CAMERA, depth=picture(scene, torch.eye(4, dtype=torch.float64)).depth)
+    found = estimate_pose(up.make_mesh(block.vertices, block.faces), given, options=OPTIONS)
+    assert float(rotation_error_deg(found.camera_from_object, pose)) < 3
+    assert float((found.camera_from_object[:3, 3] - pose[:3, 3]).norm()) < 0.03
+    assert found.best.confidence > 0.5
+    assert estimate_pose(up.torus(0.5, 0.12), given, options=OPTIONS).best.confidence < 0.3  # which is not there
+
+
 def test_hidden_part_is_unknown(block: up.Mesh, full: PoseInput) -> None:
     assert full.mask is not None and full.color is not None
     unknown = torch.zeros_like(full.mask)

@@ -14,10 +14,10 @@ from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..struct import TensorStruct
 from .hidden import refine_past_hidden
-from .locate import locate
+from .locate import Located, locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
-from .prepare import PoseInput, box_around, guess_foreground, prepare, shown_by
+from .prepare import Box, PoseInput, box_of_pose, guess_foreground, prepare, shown_by
 from .refine import TERMS, Scored, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, finest_sights, judge, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
@@ -148,10 +148,12 @@ def estimate_pose_steps(
     found = _symmetries(model, symmetries, options)
     starts = None if start is None else _check_start(start, model)[None]
     angle = math.radians(options.start_angle_deg)
-    if starts is None and given[0].mask is None and given[0].box is None:
-        starts, angle = _search(model, seen[0]), 0.0
-    if starts is not None and given[0].mask is None and given[0].box is None:
-        seen[0] = replace(seen[0], box=_box_of_pose(model, seen[0], starts[0]))
+    certainty = 1.0
+    if given[0].mask is None and given[0].box is None:
+        if starts is None:
+            located = _search(model, seen[0])
+            starts, angle, certainty = located.poses, 0.0, located.certainty
+        seen[0] = replace(seen[0], box=_box_of_start(model, seen[0], starts[0]))
     upward = torch.tensor(options.up, dtype=torch.float64)
     target = (torch.tensor(options.target, dtype=torch.float64) - model.center) / model.diameter
     orbit = orbit_of(starts[0], upward, target) if options.position_only and start is not None and starts is not None else None
@@ -170,7 +172,7 @@ def estimate_pose_steps(
         scored = step.scored
     scored = refine_past_hidden(model, ready, options.weights, options.solver, scored, orbit=orbit)
     yield SolverStep(index=step.index + 1, name="what is hidden", scored=scored)
-    yield _answer(model, ready, scored, found, options)
+    yield _answer(model, ready, scored, found, options, certainty)
 
 
 def _symmetries(model: ObjectModel, given: Tensor | None, options: PoseOptions) -> Symmetries:
@@ -196,19 +198,17 @@ def _check_start(start: Tensor, model: ObjectModel) -> Tensor:
     return working
 
 
-def _search(model: ObjectModel, image: PoseImage) -> Tensor:
+def _search(model: ObjectModel, image: PoseImage) -> Located:
     if image.depth is None:
         raise DataError("estimate_pose: nothing says where the object is; give a mask, a box, a depth image or a start")
     return locate(model, image)
 
 
-def _box_of_pose(model: ObjectModel, image: PoseImage, pose: Tensor) -> tuple[float, float, float, float]:
-    shown = shown_by(model, image, pose)
-    if not bool(shown.any()):
+def _box_of_start(model: ObjectModel, image: PoseImage, pose: Tensor) -> Box:
+    box = box_of_pose(model, image, pose)
+    if box is None:
         raise ArgumentError("estimate_pose: `start` shows nothing of the object in the image")
-    x0, y0, x1, y1 = box_around(shown)
-    pad = 0.06 * max(x1 - x0, y1 - y0)
-    return x0 - pad, y0 - pad, x1 + pad, y1 + pad
+    return box
 
 
 def _with_foreground(model: ObjectModel, image: PoseImage, given: PoseInput, starts: Tensor | None) -> PoseImage:
@@ -228,8 +228,10 @@ def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
     return guess_foreground(image, model, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
 
 
-def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions) -> PoseEstimate:
-    """Candidates without repetitions, with confidence and covariance."""
+def _answer(
+    model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions, certainty: float
+) -> PoseEstimate:  # fmt: skip
+    """Candidates without repetitions, with confidence and covariance; `certainty` (0 to 1) is that of the place."""
     sights = finest_sights(images, options.weights, model, options.solver)
     scored = judge(model, scored.poses, sights)
     scored = scored.pick(scored.cost.argsort())
@@ -247,8 +249,8 @@ def _answer(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, fou
         fit = goodness(scored, i, used)
         terms = {name: round(float(scored.terms[i, t]), 4) for t, name in enumerate(TERMS) if used[t]}
         candidates.append(PoseCandidate(
-            camera_from_object=model.from_working(scored.poses[i]), confidence=fit * float(share[i]), fit=fit, cost=float(scored.cost[i]),
-            terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),
+            camera_from_object=model.from_working(scored.poses[i]), confidence=certainty * fit * float(share[i]), fit=fit,
+            cost=float(scored.cost[i]), terms=terms, covariance=_covariance(scored, i, model.diameter, len(images)),
         ))  # fmt: skip
     told_apart = bool(used[TERMS.index("depth")]) or (model.is_colored and bool(used[TERMS.index("color")]))
     doubt = 0.0 if told_apart else _DOUBT

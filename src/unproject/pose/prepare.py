@@ -94,6 +94,16 @@ def shown_by(model: ObjectModel, image: PoseImage, pose: Tensor) -> Tensor:
     return rasterize(placed.float(), model.mesh.faces, replace(here, near=1e-2, far=1e4)).mask
 
 
+def box_of_pose(model: ObjectModel, image: PoseImage, pose: Tensor) -> Box | None:
+    """The box around what an image shows of the object in a pose [4, 4], with a margin; None if that is nothing."""
+    shown = shown_by(model, image, pose)
+    if not bool(shown.any()):
+        return None
+    x0, y0, x1, y1 = box_around(shown)
+    pad = 0.06 * max(x1 - x0, y1 - y0)
+    return x0 - pad, y0 - pad, x1 + pad, y1 + pad
+
+
 def box_around(mask: Tensor) -> Box:
     """(x0, y0, x1, y1) px around the pixels of a mask [H, W] of bools, which must not be empty."""
     rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
