@@ -100,9 +100,9 @@ def solve6(h, g, x):
 
 
 @kernel
-def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, trust, alike, out):
-    """Outlines: contour [L, 7] of points, outward normals, and reach in pixels. Lines that disagree with most weigh less, and all of them
-    weigh less if they scatter more than they say."""
+def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, trust, doubt, alike, out):
+    """Outlines: contour [L, 7] of points, outward normals, and reach in pixels. Lines that disagree with most weigh less, the more so the
+    larger `doubt`, and all of them weigh less if they scatter more than they say."""
     count = len(contour)
     evidence = np.empty(2 * length, np.float32)
     rows = np.empty((count, 6))
@@ -133,15 +133,15 @@ def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, t
     if used == 0:
         return
     typical = median_of(away, used) + 0.5 * stride
-    agreeing, energy, expected = 0, 0.0, 0.0
+    agreeing, energy, expected = 0.0, 0.0, 0.0
     for n in range(count):
         if usable[n]:
-            robust = 1.0 / (1.0 + (distance[n] / typical) ** 2)
-            weight = robust * robust / (variance[n] * alike)
+            robust = (1.0 + (distance[n] / typical) ** 2) ** -doubt
+            weight = robust / (variance[n] * alike)
             add_row(out, rows[n], distance[n], weight)
             energy += weight * distance[n] * distance[n]
-            expected += robust * robust / alike
-            agreeing += abs(distance[n]) < 2 * stride + 1
+            expected += robust / alike
+            agreeing += 1.0 / (1.0 + (distance[n] / (1.5 * stride + 0.5)) ** 2)
     step = np.empty(6)
     if solve6(out[:36], out[36:42], step):
         for i in range(6):
@@ -170,7 +170,10 @@ def sample_level(level, x, y):
 
 @kernel
 def add_texture(level, corner, scale, samples, k, pose, noise, alike, out):
-    """Texture: samples [N, 4] of points of the object and values expected in `level` [3, h, w], whose pixels are `scale` of the image's."""
+    """Texture: samples [N, 4] of points of the object and values expected in `level` [3, h, w], whose pixels are `scale` of the image's.
+
+    What does not look as expected is wrong in patches, not pixel by pixel, and weighs less by the square of the correlation.
+    """
     count = len(samples)
     rows = np.empty((count, 6))
     seen, expected, sizes = np.empty(count), np.empty(count), np.empty(count)
@@ -209,6 +212,9 @@ def add_texture(level, corner, scale, samples, k, pose, noise, alike, out):
         one += p * p
         other += q * q
     out[42] = both / max(math.sqrt(one * other), 1e-6)
+    likeness = max(out[42], 0.0) ** 2
+    for i in range(42):
+        out[i] *= likeness
 
 
 @kernel
@@ -278,15 +284,15 @@ def fit_pose_once(
 ):  # fmt: skip
     """`steps` steps of `pose` [4, 4], which has moved by `moved` [6] from where it was expected, with the equations after them.
 
-    line: (stride, length, offsets, trust); grey: least standard deviation of grey values; prior [6]: precision of `moved`; limits: longest
-    shift and turn of a step; alike: for outline, texture and depth, how many data know what one does. out [4, 43]: outline, texture,
-    paint, depth.
+    line: (stride, length, offsets, trust, doubt); grey: least standard deviation of grey values; prior [6]: precision of `moved`; limits:
+    longest shift and turn of a step; alike: for outline, texture and depth, how many data know what one does. out [4, 43]: outline,
+    texture, paint, depth.
     """
     total, x = np.empty(42), np.empty(6)
     for step in range(steps + 1):
         out[:] = 0.0
         if len(contour) > 0:
-            add_outline(image, odds, shift, contour, k, pose, line[0], line[1], line[2], line[3], alike[0], out[0])
+            add_outline(image, odds, shift, contour, k, pose, line[0], line[1], line[2], line[3], line[4], alike[0], out[0])
         if len(texture) > 0:
             add_texture(level, corner, scale, texture, k, pose, grey, alike[1], out[1])
         if len(paint) > 0:

@@ -14,15 +14,16 @@ TERMS, SIZE = 4, 43
 
 @operator("unproject::fit_pose")
 def fit_pose(
-    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, level: Tensor, corner: Tensor, scale: float,
-    texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor, pose: Tensor,
-    moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
+    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, doubt: float, level: Tensor, corner: Tensor,
+    scale: float, texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor,
+    pose: Tensor, moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """A pose after `steps` steps, and what each term says there.
 
     Args:
         image: uint8 [H, W, 3]. odds: [8^n] log odds that a colour is the object's. contour: [L, 7] as `contour` returns it, the reach in
-            pixels of the image. line: stride, length and offsets of the samples across it, as in `region_lines`, with `trust`.
+            pixels of the image. line: stride, length and offsets of the samples across it, as in `region_lines`, with `trust`. doubt:
+            how fast lines that disagree with most lose their weight, which is (1 + (distance / typical)^2)^-doubt.
         level: [3, h, w] of a grey pyramid, from `corner` [2] on, with `scale` of its pixels a pixel of the image.
         texture, paint: [N, 4] points of the object and grey values expected there. grey: least standard deviation of those.
         depth: [H, W] camera z, 0 for none. surface: [S, 6] points and normals of the object. reach: how far it may be from its measurement.
@@ -45,17 +46,18 @@ def fit_pose(
     out = torch.empty((TERMS, SIZE), dtype=torch.float64)
     shift = 8 - (odds.shape[0].bit_length() - 1) // 3
     parallel_for(
-        fit_pose_once, 1, image.contiguous().numpy(), odds_, shift, contour_, (*line, trust), level_, corner_, scale, texture_, paint_,
-        grey, depth_, surface_, reach, intrinsics_, prior_, tuple(limits), tuple(alike), steps, pose.numpy(), moved.numpy(), out.numpy(),
+        fit_pose_once, 1, image.contiguous().numpy(), odds_, shift, contour_, (*line, trust, doubt), level_, corner_, scale, texture_,
+        paint_, grey, depth_, surface_, reach, intrinsics_, prior_, tuple(limits), tuple(alike), steps, pose.numpy(), moved.numpy(),
+        out.numpy(),
     )  # fmt: skip
     return pose, moved, out
 
 
 @fit_pose.register_fake
 def _(
-    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, level: Tensor, corner: Tensor, scale: float,
-    texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor, pose: Tensor,
-    moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
+    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, doubt: float, level: Tensor, corner: Tensor,
+    scale: float, texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor,
+    pose: Tensor, moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     shapes = ((4, 4), (6,), (TERMS, SIZE))
     a, b, c = (pose.new_empty(shape, dtype=torch.float64) for shape in shapes)
@@ -76,7 +78,7 @@ def _(dtype: torch.dtype) -> tuple[object, ...]:
     surface = torch.cat([points, torch.nn.functional.normalize(points - 2, dim=1)], 1)
     prior = torch.full((6,), 100.0, dtype=dtype)
     return (
-        image, torch.linspace(-2, 2, 64, dtype=dtype), contour, [1, 6, 4], 0.5, level, torch.zeros(2, dtype=dtype), 0.5, samples,
+        image, torch.linspace(-2, 2, 64, dtype=dtype), contour, [1, 6, 4], 0.5, 2.0, level, torch.zeros(2, dtype=dtype), 0.5, samples,
         samples + 0.1, 4.0, torch.full((24, 32), 4.0, dtype=dtype), surface, 1.0, intrinsics, pose, torch.zeros(6, dtype=dtype), prior,
         [0.3, 0.3], [3.0, 4.0, 4.0], 1,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The brightness that a mesh's own colours give its surface, for comparing with images."""
+"""The brightness that a mesh's own colours and the light give its surface, for comparing with images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from ..geometry.mesh import Mesh
+from ..geometry.normals import face_normals, vertex_normals
 from ..lie.se3 import se3_apply
 from ..render.interpolate import corner_table, interpolate_rows
 from ..render.rasterize import rasterize
 from ..render.texture import sample_texture
 from ..struct import TensorStruct
+from .light import shading
 from .view import View
 
+_CREASE = 0.5  # cosine between the normals of a face and of a vertex, below which there is an edge
+_RIM, _SAMPLES = 2, 600  # pixels from the outline, and how many pixels tell the light
 _TEXELS = 256  # along a texture's longer side: an image of an object rarely has more pixels across it
 
 
@@ -24,24 +28,41 @@ class Paint(TensorStruct):
 
     Attributes:
         vertices, faces: of the mesh.
-        corner_grey: [F, 3, 1] factors of the corners.
+        corner_rows: [F, 3, 4] of the corners: factor of the grey value, and normal.
         corner_uvs: [F, 3, 2], or None without textures.
         face_texture: [F] which of `textures`, -1 for none.
         textures: [h, w, 1] each.
         is_whole: whether views show this very mesh.
+        is_plain: whether the mesh has no colours, or one for all.
     """
 
     vertices: Tensor
     faces: Tensor
-    corner_grey: Tensor
+    corner_rows: Tensor
     corner_uvs: Tensor | None
     face_texture: Tensor
     textures: tuple[Tensor, ...]
     is_whole: bool
+    is_plain: bool
 
 
-def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint | None:
-    """The paint of a mesh, moved by -center [3]; None if it has neither vertex colours nor textures."""
+@dataclass(frozen=True, kw_only=True)
+class Coat(TensorStruct):
+    """What a view shows of a paint.
+
+    Attributes:
+        shown: [h, w] which pixels show the mesh: P of them.
+        grey: [P] grey values without light.
+        normals: [P, 3] in the camera frame.
+    """
+
+    shown: Tensor
+    grey: Tensor
+    normals: Tensor
+
+
+def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint:
+    """The paint of a mesh, moved by -center [3]."""
     grey = torch.full((mesh.face_count, 3, 1), 255.0)
     number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
     textures: list[Tensor] = []
@@ -58,13 +79,22 @@ def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint | None:
                 textures.append(_small(material.diffuse_texture))
         if textures and mesh.uvs is not None:
             corner_uvs = mesh.uvs[mesh.face_uvs if mesh.face_uvs is not None else mesh.faces].float()
-    if not textures and float(grey.std()) < 1:
-        return None
     vertices = (mesh.vertices.double() - center).float()
     return Paint(
-        vertices=vertices, faces=mesh.faces, corner_grey=grey, corner_uvs=corner_uvs, face_texture=number, textures=tuple(textures),
-        is_whole=is_whole,
+        vertices=vertices, faces=mesh.faces, corner_rows=torch.cat([grey, _corner_normals(mesh)], 2), corner_uvs=corner_uvs,
+        face_texture=number, textures=tuple(textures), is_whole=is_whole, is_plain=not textures and float(grey.std()) < 1,
     )  # fmt: skip
+
+
+def _corner_normals(mesh: Mesh) -> Tensor:
+    """[F, 3, 3] the mesh's own normals; or else those of its vertices, and of the faces themselves at edges."""
+    if mesh.corner_normals is not None:
+        return mesh.corner_normals.float()
+    if mesh.vertex_normals is not None:
+        return mesh.vertex_normals.float()[mesh.faces]
+    flat = face_normals(mesh.vertices, mesh.faces)[:, None]
+    smooth = vertex_normals(mesh.vertices, mesh.faces)[mesh.faces]
+    return torch.where((smooth * flat).sum(2, keepdim=True) > _CREASE, smooth, flat.expand_as(smooth)).float()
 
 
 def _small(texture: Tensor) -> Tensor:
@@ -73,8 +103,8 @@ def _small(texture: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool2d(grey, factor, ceil_mode=True, count_include_pad=False)[0, 0, :, :, None]
 
 
-def painted_view(paint: Paint, view: View) -> Tensor:
-    """Grey values [h, w] of the painted mesh where the view shows it, -1 elsewhere. A view of fewer faces is drawn anew."""
+def coat_of(paint: Paint, view: View) -> Coat:
+    """What a view shows. A view of fewer faces is drawn anew."""
     fragments = view.fragments
     if not paint.is_whole:
         with torch.no_grad():
@@ -82,7 +112,8 @@ def painted_view(paint: Paint, view: View) -> Tensor:
     shown = fragments.mask
     face, weights = fragments.face[shown], fragments.barycentrics[shown]
     corners = corner_table(len(paint.faces), face.device)
-    grey = interpolate_rows(paint.corner_grey.reshape(-1, 1), corners, face, weights)
+    rows = interpolate_rows(paint.corner_rows.reshape(-1, 4), corners, face, weights)
+    grey, normals = rows[:, :1], torch.nn.functional.normalize(rows[:, 1:] @ view.camera_from_object[:3, :3].T, dim=1)
     if paint.corner_uvs is not None:
         uvs = interpolate_rows(paint.corner_uvs.reshape(-1, 2), corners, face, weights)
         number = paint.face_texture[face]
@@ -92,6 +123,22 @@ def painted_view(paint: Paint, view: View) -> Tensor:
                 grey = grey * sample_texture(texture, uvs)
             elif bool(mine.any()):
                 grey[mine] = grey[mine] * sample_texture(texture, uvs[mine])
-    image = torch.full_like(fragments.depth, -1.0)
-    image[shown] = grey[:, 0]
+    return Coat(shown=shown, grey=grey[:, 0], normals=normals)
+
+
+def painted_view(coat: Coat, light: Tensor | None) -> Tensor:
+    """Grey values [h, w] of a coat in a light [9], or without shades where that is not known; -1 elsewhere."""
+    image = torch.full(coat.shown.shape, -1.0)
+    image[coat.shown] = coat.grey if light is None else coat.grey * shading(coat.normals, light)[:, 0]
     return image
+
+
+def seen_grey(image: Tensor, view: View, coat: Coat) -> tuple[Tensor, Tensor]:
+    """Grey values [S] of a uint8 image [H, W, 3] where it shows some of a coat's pixels, well inside of it; and which those are, [S]."""
+    inside = 1 - torch.nn.functional.max_pool2d(1 - coat.shown[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0]
+    index = inside[coat.shown].nonzero()[:, 0]
+    index = index[:: max(1, len(index) // _SAMPLES)]
+    rows, columns = coat.shown.nonzero()[index].unbind(1)
+    x = ((columns + 0.5) / view.scale + view.corner[0]).long().clamp(max=image.shape[1] - 1)
+    y = ((rows + 0.5) / view.scale + view.corner[1]).long().clamp(max=image.shape[0] - 1)
+    return image[y, x].float().mean(1), index

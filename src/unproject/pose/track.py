@@ -28,8 +28,8 @@ from ..struct import TensorStruct
 from .color_model import COLOR_BITS, ColorModel, learn_colors
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
-from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, make_track_model
-from .track_terms import Evidence, fit_terms, step_motion
+from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
+from .track_terms import step_motion
 from .view import Contour, View, contour_of, render_view
 
 _NEW_KEYFRAME_DEG = 12.0
@@ -45,7 +45,9 @@ _SEARCH_SPREAD = 5.0  # hypotheses are so much farther off than the pose of the 
 _FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
 _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
-_DOUBTFUL = 0.85  # score below which poses around a fit are tried
+_DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
+_TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
+_USUAL = 0.03  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _LOOK_GAIN = 0.17, 0.06, 1.1  # radians; share of the distance; how much better one must be
 _LEARN_FROM = 10_000  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
@@ -105,6 +107,7 @@ class TrackState(TensorStruct):
         gallery: keyframes from different sides.
         missed: frames in a row that did not fit.
         lost: whether it is to be looked for.
+        usual: score of a good fit.
     """
 
     pose: Tensor
@@ -115,6 +118,7 @@ class TrackState(TensorStruct):
     gallery: tuple[Keyframe, ...] = ()
     missed: int = 0
     lost: bool = False
+    usual: float = 0.0
 
 
 def track_object(
@@ -202,12 +206,12 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
     view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
     if view is None:
         raise DataError(f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image")
-    knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None)
+    knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None, light=light_seen(None, frame, model, view))
     state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge, contour=contour_of(view, count=options.outline_points))
     stay = fit_frame(pose, frame, model, camera, knowledge, options, moves=False)
     moved = fit_frame(pose, frame, model, camera, knowledge, options)
     fit = moved if moved.confidence > stay.confidence + _CLEARLY_BETTER else stay
-    state = _keep(state, fit, frame, options)
+    state = _keep(state, fit, frame, model, options)
     return replace(state, before=state.pose), fit
 
 
@@ -215,10 +219,11 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     """Take in one more frame."""
     if state.lost:
         return _search(state, frame, model, camera, options)
-    fit = fit_frame(_predicted(state, frame, model, camera), frame, model, camera, state.knowledge, options)
+    others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
+    fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
     fit = _second_look(fit, state, frame, model, camera, options)
     if fit.view is not None and fit.confidence >= _LOST_BELOW:
-        return _keep(state, fit, frame, options), fit
+        return _keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.confidence < _GONE_BELOW
     missed = state.missed + (_GONE_COUNTS if gone else 1)
     if missed >= _LOST_AFTER:
@@ -229,9 +234,10 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     return replace(state, pose=fit.pose, before=fit.pose, missed=missed, contour=fit.contour or state.contour), fit
 
 
-def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, options: TrackOptions) -> TrackState:
+def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel, options: TrackOptions) -> TrackState:
     """The state after a frame that was fitted: colours and keyframes are learnt where the fit is trusted."""
-    state = replace(state, before=state.pose, pose=fit.pose, contour=fit.contour or state.contour, missed=0, lost=False)
+    usual = max(fit.score, state.usual + _USUAL * (fit.score - state.usual))
+    state = replace(state, before=state.pose, pose=fit.pose, contour=fit.contour or state.contour, missed=0, lost=False, usual=usual)
     if fit.view is None or fit.confidence < _LEARN_ABOVE:
         return state
     state = replace(state, trusted=fit.pose)
@@ -246,7 +252,8 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, options: TrackOpt
             gallery = (fresh, *gallery)[:_GALLERY]
     if fit.support.get("paint", 0.0) > _PAINT_SUFFICES:
         keyframe = None  # which has the errors of its own pose
-    knowledge = Knowledge(colors=_learn(state.knowledge.colors, frame.color, fit.view), keyframe=keyframe)
+    colors, light = _learn(state.knowledge.colors, frame.color, fit.view), light_seen(state.knowledge.light, frame, model, fit.view)
+    knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light)
     return replace(state, knowledge=knowledge, gallery=gallery)
 
 
@@ -260,66 +267,44 @@ def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose):
         near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
         fit = fit_frame(pose, frame, model, camera, replace(state.knowledge, keyframe=near), options, spread=_SEARCH_SPREAD)
-        if fit.view is not None and _score(fit) > most:
-            best, most = fit, _score(fit)
-        if best.confidence > _SURELY and _likeness(best) > _SURELY:
+        if fit.view is not None and fit.score > most:
+            best, most = fit, fit.score
+        if best.confidence > _SURELY and best.likeness > _SURELY:
             break
-    if best.confidence < _FOUND_ABOVE or _likeness(best) < _LIKE_ABOVE:
+    if best.confidence < _FOUND_ABOVE or best.likeness < _LIKE_ABOVE:
         return state, nothing
     state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None))
-    return replace(_keep(state, best, frame, options), before=best.pose), best
+    return replace(_keep(state, best, frame, model, options), before=best.pose), best
 
 
 def _second_look(fit: FrameFit, state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
-    """A fit, or if it is doubtful, one from around the last pose that explains the frame clearly better: fits are local."""
-    if fit.view is None or _score(fit) > _DOUBTFUL:
+    """A fit, or if it is doubtful, one from farther around that explains the frame clearly better: fits are local."""
+    if fit.view is None or fit.score > _DOUBTFUL * state.usual:
         return fit
-    knowledge = state.knowledge if model.paint is None else replace(state.knowledge, keyframe=None)  # which may come from a wrong pose
-    least, best = _LOOK_GAIN * _score(fit), fit
-    for step in (torch.zeros(6, dtype=torch.float64), *_around(state.pose)):
-        start = step_motion(step, state.pose[:3, 3]) @ state.pose
-        other = fit_frame(start, frame, model, camera, knowledge, options)
-        if other.view is not None and _score(other) > least:
-            least, best = _score(other), other
-        if least > _DOUBTFUL:
-            break
+    knowledge = state.knowledge if model.paint is None or model.paint.is_plain else replace(state.knowledge, keyframe=None)
+    best = fit
+    for middle in (fit.pose, state.pose):
+        others = _around(middle, turn=_LOOK_TURN, depth=_LOOK_DEPTH)
+        other = fit_frame(middle, frame, model, camera, knowledge, options, others=others)
+        if other.view is not None and other.score > _LOOK_GAIN * best.score:
+            best = other
     return best
 
 
-def _around(pose: Tensor) -> Tensor:
-    """Steps [8, 6]: turns about each axis of the camera, and along the line of sight, both ways."""
+def _around(pose: Tensor, *, turn: float, depth: float) -> list[Tensor]:
+    """Poses turned about each axis of the camera, and shifted along the line of sight by a share of the distance, both ways."""
     steps = torch.zeros(4, 6, dtype=torch.float64)
-    steps[:3, 3:] = _LOOK_TURN * torch.eye(3, dtype=torch.float64)
-    steps[3, :3] = _LOOK_DEPTH * pose[:3, 3]
-    return torch.cat([steps, -steps])
+    steps[:3, 3:] = turn * torch.eye(3, dtype=torch.float64)
+    steps[3, :3] = depth * pose[:3, 3]
+    return [step_motion(step, pose[:3, 3]) @ pose for step in torch.cat([steps, -steps])]
 
 
-def _score(fit: FrameFit) -> float:
-    """How well a fit explains its frame: its outline, and more if the inside looks as the mesh is painted."""
-    return fit.confidence * (1 + max(_likeness(fit), 0.0))
-
-
-def _likeness(fit: FrameFit) -> float:
-    """How like what it should be the inside of the outline looks; 1 where there is nothing to compare."""
-    return fit.support.get("paint", fit.support.get("texture", 1.0))
-
-
-def _predicted(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera) -> Tensor:
-    """The pose before, or moved on as it last moved, whichever fits the outline better."""
+def _ahead(state: TrackState) -> Tensor:
+    """The pose moved on as it last moved."""
     ahead = state.pose.clone()
     ahead[:3, :3] = state.pose[:3, :3] @ state.before[:3, :3].T @ state.pose[:3, :3]
     ahead[:3, 3] = 2 * state.pose[:3, 3] - state.before[:3, 3]
-    if float(ahead[2, 3]) <= 0:
-        return state.pose
-    evidence = Evidence(contour=state.contour)
-    supports = []
-    for pose in (state.pose, ahead):
-        moved = torch.zeros(6, dtype=torch.float64)
-        fit = fit_terms(
-            pose, moved, frame, state.knowledge.colors, evidence, camera, diameter=model.diameter, stride=3, level=0, reach=1.0, steps=0
-        )
-        supports.append(fit.support.get("outline", 0.0))
-    return ahead if supports[1] >= supports[0] else state.pose
+    return ahead if float(ahead[2, 3]) > 0 else state.pose
 
 
 def _learn(colors: ColorModel | None, image: Tensor, view: View) -> ColorModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,7 +16,8 @@ from ..geometry.normals import face_normals
 from ..io.video import VideoFrame
 from ..struct import TensorStruct
 from .color_model import ColorModel
-from .paint import Paint, make_paint, painted_view
+from .light import learn_light
+from .paint import Paint, coat_of, make_paint, painted_view, seen_grey
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
 from .track_terms import Evidence, fit_terms
 from .view import Contour, View, contour_of, render_view, surface_of
@@ -24,6 +25,7 @@ from .view import Contour, View, contour_of, render_view, surface_of
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
+_DOUBT = (0.5, 0.5, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,11 @@ class TrackModel(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge(TensorStruct):
-    """What earlier frames taught: colours, and a keyframe of the texture if there is any."""
+    """What earlier frames taught: colours, a keyframe of the texture if there is any, and the light [9] once it is known."""
 
     colors: ColorModel
     keyframe: Keyframe | None
+    light: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,24 @@ class FrameFit:
     @property
     def confidence(self) -> float:
         return self.support.get("outline", 0.0)
+
+    @property
+    def score(self) -> float:
+        return score_of(self.support)
+
+    @property
+    def likeness(self) -> float:
+        return likeness_of(self.support)
+
+
+def score_of(support: Mapping[str, float]) -> float:
+    """How well a pose explains its frame: its outline, and more if the inside looks as it should."""
+    return support.get("outline", 0.0) * (1 + max(likeness_of(support), 0.0))
+
+
+def likeness_of(support: Mapping[str, float]) -> float:
+    """How like what it should be the inside of the outline looks; 1 where there is nothing to compare."""
+    return support.get("paint", support.get("texture", 1.0))
 
 
 def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
@@ -107,7 +128,7 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
 
 def fit_frame(
     start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *,
-    moves: bool = True, spread: float = 1.0,
+    moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (),
 ) -> FrameFit:  # fmt: skip
     """Refine a pose [4, 4] float64 of the centred mesh on one frame.
 
@@ -115,6 +136,7 @@ def fit_frame(
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
         spread: as in `fit_terms`.
+        others: poses not far from `start` to begin at too; the one that fits best after the first stage goes on.
     """
     pose, moved = start, torch.zeros(6, dtype=torch.float64)
     view, evidence, result = None, None, None
@@ -128,10 +150,14 @@ def fit_frame(
         level = max(0, min(LEVELS - 1, len(options.stages) - 2 - stage))
         reach = _REACH[min(stage, len(_REACH) - 1)] * model.diameter
         stride = max(1, round(share * max(view.mask.shape) / view.scale))
-        result = fit_terms(
-            pose, moved, frame, knowledge.colors, evidence, camera, diameter=model.diameter, stride=stride, level=level, reach=reach,
-            steps=_STEPS if moves else 0, spread=spread,
-        )  # fmt: skip
+        results = [
+            fit_terms(
+                begin, moved, frame, knowledge.colors, evidence, camera, diameter=model.diameter, stride=stride, level=level, reach=reach,
+                steps=_STEPS if moves else 0, spread=spread, doubt=_DOUBT[min(stage, len(_DOUBT) - 1)],
+            )
+            for begin in ((pose, *others) if stage == 0 else (pose,))
+        ]  # fmt: skip
+        result = max(results, key=lambda r: score_of(r.support))
         pose, moved = result.pose, result.moved
     if view is None or evidence is None or result is None:
         return FrameFit(pose=pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
@@ -147,5 +173,14 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
         return Evidence(contour=contour, surface=surface)
     paint = None
     if model.paint is not None:
-        paint = make_keyframe(make_pyramid(frame.color, view, paint=painted_view(model.paint, view)), view)
+        paint = make_keyframe(make_pyramid(frame.color, view, paint=painted_view(coat_of(model.paint, view), knowledge.light)), view)
     return Evidence(contour=contour, surface=surface, pyramid=make_pyramid(frame.color, view), texture=knowledge.keyframe, paint=paint)
+
+
+def light_seen(before: Tensor | None, frame: VideoFrame, model: TrackModel, view: View) -> Tensor | None:
+    """The light by which a frame looks as a view shows the object, from what was known before."""
+    if model.paint is None:
+        return None
+    coat = coat_of(model.paint, view)
+    seen, index = seen_grey(frame.color, view, coat)
+    return learn_light(before, coat.grey[index], coat.normals[index], seen)

@@ -68,7 +68,7 @@ class TermsFit(TensorStruct):
 
 def fit_terms(
     pose: Tensor, moved: Tensor, frame: VideoFrame, colors: ColorModel, evidence: Evidence, camera: Camera, *, diameter: float,
-    stride: int, level: int, reach: float, steps: int, spread: float = 1.0,
+    stride: int, level: int, reach: float, steps: int, spread: float = 1.0, doubt: float = 2.0,
 ) -> TermsFit:  # fmt: skip
     """Some steps of a pose [4, 4] of an object whose centre is its origin, and what supports it then.
 
@@ -81,6 +81,7 @@ def fit_terms(
         reach: distance from the surface beyond which a measured depth belongs to something else.
         steps: 0 measures only.
         spread: how much farther off the first pose may be than objects move between frames.
+        doubt: how fast lines that disagree with most lose their weight; up to 0.5 they keep some pull however far off they are.
     """
     run = ops.fit_pose if frame.color.device.type == "cpu" else reference.fit_pose
     contour, pyramid, nothing = evidence.contour.rows, evidence.pyramid, pose.new_empty((0, 0), dtype=torch.float32)
@@ -93,8 +94,8 @@ def fit_terms(
     prior = (spread * likely) ** -2
     line, limits = [stride, _LENGTH, _OFFSETS], [_SHIFT * diameter, _TURN]
     pose, moved, terms = run(
-        frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), picture, corner, scale, texture, paint, _GREY, depth, surface, reach,
-        camera.intrinsics, pose, moved, prior, limits, _ALIKE, steps,
+        frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), doubt, picture, corner, scale, texture, paint, _GREY, depth, surface,
+        reach, camera.intrinsics, pose, moved, prior, limits, _ALIKE, steps,
     )  # fmt: skip
     covariance = torch.linalg.inv(terms[:, :36].sum(0).view(6, 6) + prior.diag())
     had = (contour, texture, paint, surface)

@@ -22,16 +22,16 @@ def project_with_rows(points: Tensor, intrinsics: Tensor, pose: Tensor, center: 
 
 
 def fit_pose(
-    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, level: Tensor, corner: Tensor, scale: float,
-    texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor, pose: Tensor,
-    moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
+    image: Tensor, odds: Tensor, contour: Tensor, line: list[int], trust: float, doubt: float, level: Tensor, corner: Tensor,
+    scale: float, texture: Tensor, paint: Tensor, grey: float, depth: Tensor, surface: Tensor, reach: float, intrinsics: Tensor,
+    pose: Tensor, moved: Tensor, prior: Tensor, limits: list[float], alike: list[float], steps: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """See ops/track_terms.py."""
     pose, moved, prior, intrinsics = (t.double() for t in (pose, moved, prior, intrinsics))
     limit = torch.tensor([limits[0]] * 3 + [limits[1]] * 3, dtype=torch.float64)
     for step in range(steps + 1):
         terms = torch.stack([
-            _outline(image, odds, contour, intrinsics, pose, line, trust, alike[0]),
+            _outline(image, odds, contour, intrinsics, pose, line, trust, doubt, alike[0]),
             _texture(level, corner, scale, texture, intrinsics, pose, grey, alike[1]),
             _texture(level, corner, scale, paint, intrinsics, pose, grey, alike[1]),
             _depth(depth, surface, intrinsics, pose, reach, alike[2]),
@@ -56,8 +56,9 @@ def _turned(pose: Tensor, x: Tensor) -> Tensor:
 
 
 def _outline(
-    image: Tensor, odds: Tensor, contour: Tensor, intrinsics: Tensor, pose: Tensor, line: list[int], trust: float, alike: float
-) -> Tensor:
+    image: Tensor, odds: Tensor, contour: Tensor, intrinsics: Tensor, pose: Tensor, line: list[int], trust: float, doubt: float,
+    alike: float,
+) -> Tensor:  # fmt: skip
     stride, length, offsets = line
     points, normals, reach = contour.double().split([3, 2, 2], dim=1)
     placed, pixels, rows = project_with_rows(points, intrinsics, pose, pose[:3, 3])
@@ -70,9 +71,9 @@ def _outline(
     if not bool(usable.any()):
         return torch.zeros(43, dtype=torch.float64)
     typical = distance[usable].abs().median() + 0.5 * stride
-    robust = usable / (1 + (distance / typical).square()).square()
+    robust = usable * (1 + (distance / typical).square()) ** -doubt
     weight = robust / ((variance + 0.5 * stride**2) * alike)
-    agrees = usable & (distance.abs() < 2 * stride + 1)
+    agrees = usable / (1 + (distance / (1.5 * stride + 0.5)).square())
     support = float(agrees.sum() / asked.sum()) if int(asked.sum()) >= 0.25 * len(points) else 0.0
     equations = _pack((normals[:, None] @ rows)[:, 0], distance, weight, support)
     step, failed = torch.linalg.solve_ex(equations[:36].view(6, 6), equations[36:42])
@@ -102,7 +103,7 @@ def _texture(
     weight = (1 - (residual / (4.7 * sigma)).square()).clamp(min=0).square() / (sigma**2 * alike)
     p, q = torch.tanh(seen / (2 * contrast.clamp(min=1))), torch.tanh(expected / (2 * before.clamp(min=1)))
     support = float((p * q).sum() / (p.norm() * q.norm()).clamp(min=1e-6))
-    return _pack((slope[:, None] @ rows[inside])[:, 0], residual, weight, support)
+    return _pack((slope[:, None] @ rows[inside])[:, 0], residual, weight * max(support, 0.0) ** 2, support)
 
 
 def _depth(depth: Tensor, surface: Tensor, intrinsics: Tensor, pose: Tensor, reach: float, alike: float) -> Tensor:
