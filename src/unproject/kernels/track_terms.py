@@ -102,7 +102,7 @@ def solve6(h, g, x):
 @kernel
 def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, trust, doubt, alike, out):
     """Outlines: contour [L, 7] of points, outward normals, and reach in pixels. Lines that disagree with most weigh less, the more so the
-    larger `doubt`, and all of them weigh less if they scatter more than they say."""
+    larger `doubt`, and all of them weigh less if they scatter more than they say, or few agree, as over surroundings of like colours."""
     count = len(contour)
     evidence = np.empty(2 * length, np.float32)
     rows = np.empty((count, 6))
@@ -143,12 +143,13 @@ def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, t
             expected += robust / alike
             agreeing += 1.0 / (1.0 + (distance[n] / (1.5 * stride + 0.5)) ** 2)
     step = np.empty(6)
+    scale = min((agreeing / (0.5 * asked)) ** 2, 1.0)
     if solve6(out[:36], out[36:42], step):
         for i in range(6):
             energy -= step[i] * out[36 + i]
-        scatter = max(energy / expected, 1.0)
-        for i in range(42):
-            out[i] /= scatter
+        scale /= max(energy / expected, 1.0)
+    for i in range(42):
+        out[i] *= scale
     if asked >= 0.25 * count:
         out[42] = agreeing / asked
 

@@ -13,10 +13,10 @@ from ..struct import TensorStruct
 from .view import View
 
 LEVELS = 3
-_SLOW = 0.2  # of the view's size: half of the window whose mean brightness does not count
+_SLOW = 0.12  # of the view's size: half of the window whose mean brightness does not count
 _CELL, _MARGIN = 7, 3  # pixels: one point in each cell, where the texture is strongest; and how far from the outline
 _FEWEST = 12
-_WEAKEST = 2.0  # grey levels a pixel
+_WEAKEST = 3.0  # grey levels a pixel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from ..ops import color_counts as ops
 from ..reference import color_counts as reference
 from ..struct import TensorStruct
 from .color_model import COLOR_BITS, ColorModel, learn_colors
+from .covered import covered_view
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
 from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
@@ -222,9 +223,9 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
     fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
     fit = _second_look(fit, state, frame, model, camera, options)
-    if fit.view is not None and fit.confidence >= _LOST_BELOW:
+    if fit.view is not None and fit.trust >= _LOST_BELOW:
         return _keep(state, fit, frame, model, options), fit
-    gone = fit.view is None or fit.confidence < _GONE_BELOW
+    gone = fit.view is None or fit.trust < _GONE_BELOW
     missed = state.missed + (_GONE_COUNTS if gone else 1)
     if missed >= _LOST_AFTER:
         state = replace(state, missed=missed, lost=True, pose=state.trusted, before=state.trusted)
@@ -238,7 +239,7 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
     """The state after a frame that was fitted: colours and keyframes are learnt where the fit is trusted."""
     usual = max(fit.score, state.usual + _USUAL * (fit.score - state.usual))
     state = replace(state, before=state.pose, pose=fit.pose, contour=fit.contour or state.contour, missed=0, lost=False, usual=usual)
-    if fit.view is None or fit.confidence < _LEARN_ABOVE:
+    if fit.view is None or fit.trust < _LEARN_ABOVE:
         return state
     state = replace(state, trusted=fit.pose)
     keyframe, gallery = state.knowledge.keyframe, state.gallery
@@ -252,7 +253,10 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
             gallery = (fresh, *gallery)[:_GALLERY]
     if fit.support.get("paint", 0.0) > _PAINT_SUFFICES:
         keyframe = None  # which has the errors of its own pose
-    colors, light = _learn(state.knowledge.colors, frame.color, fit.view), light_seen(state.knowledge.light, frame, model, fit.view)
+    colors, light = (
+        _learn(state.knowledge.colors, frame.color, fit.view, fit.covered),
+        light_seen(state.knowledge.light, frame, model, fit.view),
+    )
     knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light)
     return replace(state, knowledge=knowledge, gallery=gallery)
 
@@ -307,18 +311,20 @@ def _ahead(state: TrackState) -> Tensor:
     return ahead if float(ahead[2, 3]) > 0 else state.pose
 
 
-def _learn(colors: ColorModel | None, image: Tensor, view: View) -> ColorModel:
+def _learn(colors: ColorModel | None, image: Tensor, view: View, covered: Tensor | None = None) -> ColorModel:
     """Learn from the image around the object: what the view shows, and its surroundings.
 
     Pixels within two of the outline are left out: what is learnt while the outline is a little off then pulls it back, not farther off.
+    What is in front of the object (`covered`) belongs to the surroundings.
     """
+    face = view.face if covered is None else torch.where(covered_view(covered, view), -1, view.face)
     run = ops.color_counts if image.device.type == "cpu" else reference.color_counts
     (x0, y0), (height, width) = view.corner.long().tolist(), view.face.shape
     around = round(_SURROUNDINGS * max(height, width) / view.scale)
     x1, y1 = x0 + round(width / view.scale), y0 + round(height / view.scale)
     box = torch.tensor([max(0, x0 - around), max(0, y0 - around), min(image.shape[1], x1 + around), min(image.shape[0], y1 + around)])
     step = max(1, math.isqrt(int((box[2] - box[0]) * (box[3] - box[1])) // _LEARN_FROM))
-    return learn_colors(colors, run(image, view.face, view.corner, view.scale, box, step, COLOR_BITS), rate=_LEARNING_RATE)
+    return learn_colors(colors, run(image, face, view.corner, view.scale, box, step, COLOR_BITS), rate=_LEARNING_RATE)
 
 
 def _angle_deg(a: Tensor, b: Tensor) -> float:

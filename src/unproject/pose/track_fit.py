@@ -16,6 +16,7 @@ from ..geometry.normals import face_normals
 from ..io.video import VideoFrame
 from ..struct import TensorStruct
 from .color_model import ColorModel
+from .covered import covered_pixels, is_covered
 from .light import learn_light
 from .paint import Paint, coat_of, make_paint, painted_view, seen_grey
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
@@ -25,7 +26,7 @@ from .view import Contour, View, contour_of, render_view, surface_of
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
-_DOUBT = (0.5, 0.5, 2.0, 2.0)  # of lines that disagree with most, stage by stage
+_DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +73,14 @@ class Knowledge(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFit:
-    """A fitted pose. `view` and `contour` are None where the pose shows nothing in the image."""
+    """A fitted pose. `view` and `contour` are None where the pose shows nothing in the image; the rest is as in `Evidence`."""
 
     pose: Tensor
     view: View | None
     contour: Contour | None
     covariance: Tensor
+    covered: Tensor | None = None
+    visible: float = 1.0
     support: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -89,13 +92,18 @@ class FrameFit:
         return score_of(self.support)
 
     @property
+    def trust(self) -> float:
+        """How surely the object is there: by its outline, or where that is hard to tell by its own colours."""
+        return max(self.confidence, self.support.get("paint", 0.0) * self.visible)
+
+    @property
     def likeness(self) -> float:
         return likeness_of(self.support)
 
 
 def score_of(support: Mapping[str, float]) -> float:
     """How well a pose explains its frame: its outline, and more if the inside looks as it should."""
-    return support.get("outline", 0.0) * (1 + max(likeness_of(support), 0.0))
+    return support.get("outline", 0.0) + max(likeness_of(support), 0.0)
 
 
 def likeness_of(support: Mapping[str, float]) -> float:
@@ -162,19 +170,39 @@ def fit_frame(
     if view is None or evidence is None or result is None:
         return FrameFit(pose=pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
     seen = replace(view, camera_from_object=pose.float())  # after the last small steps it would hardly look different
-    return FrameFit(pose=pose, view=seen, contour=evidence.contour, covariance=result.covariance, support=result.support)
+    return FrameFit(
+        pose=pose,
+        view=seen,
+        contour=evidence.contour,
+        covariance=result.covariance,
+        covered=evidence.covered,
+        visible=evidence.visible,
+        support=result.support,
+    )
 
 
 def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions) -> Evidence:
-    """What the frame is compared with where the view shows the object."""
+    """What the frame is compared with where the view shows the object, and nothing is in front of it."""
     contour = contour_of(view, count=options.outline_points)
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
+    painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.light)
+    expected = None if knowledge.light is None or knowledge.keyframe is not None else painted
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected)
+    free = ~is_covered(contour.rows[:, :3], covered, view)
+    visible = float(free.float().mean()) if len(free) else 0.0
+    evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
     if not options.texture:
-        return Evidence(contour=contour, surface=surface)
+        return evidence
     paint = None
-    if model.paint is not None:
-        paint = make_keyframe(make_pyramid(frame.color, view, paint=painted_view(coat_of(model.paint, view), knowledge.light)), view)
-    return Evidence(contour=contour, surface=surface, pyramid=make_pyramid(frame.color, view), texture=knowledge.keyframe, paint=paint)
+    if painted is not None:
+        paint = _uncovered(make_keyframe(make_pyramid(frame.color, view, paint=painted), view), covered, view)
+    texture = _uncovered(knowledge.keyframe, covered, view)
+    return replace(evidence, pyramid=make_pyramid(frame.color, view), texture=texture, paint=paint)
+
+
+def _uncovered(points: Keyframe | None, covered: Tensor, view: View) -> Keyframe | None:
+    """Those that nothing is in front of."""
+    return None if points is None else replace(points, rows=points.rows[~is_covered(points.rows[:, :3], covered, view)])
 
 
 def light_seen(before: Tensor | None, frame: VideoFrame, model: TrackModel, view: View) -> Tensor | None:

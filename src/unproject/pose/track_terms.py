@@ -24,7 +24,7 @@ from .view import Contour
 
 _TERMS = ("outline", "texture", "paint", "depth")
 _LENGTH, _OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
-_ALIKE = [3.0, 2.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
+_ALIKE = [3.0, 6.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
 _GREY = 4.0  # grey levels: images are not truer than that
 _SHIFT, _TURN = 0.12, 0.35  # diameters and radians: how far one step may go
 _LIKELY_SHIFT, _LIKELY_TURN = 0.04, 0.12  # the same units: how far objects move between frames
@@ -40,6 +40,8 @@ class Evidence(TensorStruct):
         pyramid: the frame's brightness around the object, or None.
         texture: brightness of the object in an earlier frame, or None.
         paint: brightness of the mesh's own colours, or None.
+        visible: share of the outline that nothing is in front of; `contour` has no other points.
+        covered: [h', w'] cells of the view where something is in front.
     """
 
     contour: Contour
@@ -47,6 +49,8 @@ class Evidence(TensorStruct):
     pyramid: Pyramid | None = None
     texture: Keyframe | None = None
     paint: Keyframe | None = None
+    visible: float = 1.0
+    covered: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,7 @@ def fit_terms(
     covariance = torch.linalg.inv(terms[:, :36].sum(0).view(6, 6) + prior.diag())
     had = (contour, texture, paint, surface)
     support = {name: value for name, data, value in zip(_TERMS, had, terms[:, 42].tolist()) if len(data)}
+    support["outline"] = support.get("outline", 0.0) * evidence.visible
     return TermsFit(pose=pose, moved=moved, covariance=covariance, support=support)
 
 

@@ -77,9 +77,11 @@ def _outline(
     support = float(agrees.sum() / asked.sum()) if int(asked.sum()) >= 0.25 * len(points) else 0.0
     equations = _pack((normals[:, None] @ rows)[:, 0], distance, weight, support)
     step, failed = torch.linalg.solve_ex(equations[:36].view(6, 6), equations[36:42])
+    scale = (agrees.sum() / (0.5 * asked.sum())).square().clamp(max=1)
     if not int(failed):
         left = (weight * distance.square()).sum() - step @ equations[36:42]
-        equations[:42] /= (left / (robust.sum() / alike)).clamp(min=1)
+        scale = scale / (left / (robust.sum() / alike)).clamp(min=1)
+    equations[:42] *= scale
     return equations
 
 

@@ -1,0 +1,60 @@
+"""What hides an object in an image: patches inside of its silhouette that show colours of the surroundings, or not what they should."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .color_model import ColorModel, color_index
+from .view import View
+
+_STEP = 2  # pixels of a view: how finely patches are looked at
+_PATCH = 0.06  # of the view's size: half of the narrowest that counts; less is how far a pose may be off
+_MOSTLY = 0.8  # of a patch
+_SURELY, _PERHAPS = -1.6, 0.0  # log odds below which a pixel does not show the object; the second one where its brightness is wrong too
+_WRONG = 25.0  # grey levels
+_AROUND = 0.03  # of the view's size: blurred edges of what is in front
+
+
+def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None) -> Tensor:
+    """Which cells [h', w'] of 2 x 2 pixels of a view show, in a uint8 image [H, W, 3], something in front of the object.
+
+    Args:
+        expected: grey values [h, w] where the view shows the object, or None if they are not known.
+    """
+    shown = view.mask[1::_STEP, 1::_STEP]
+    height, width = shown.shape
+    rows = ((torch.arange(height) * _STEP + 1.5) / view.scale + view.corner[1]).long().clamp(max=image.shape[0] - 1)
+    columns = ((torch.arange(width) * _STEP + 1.5) / view.scale + view.corner[0]).long().clamp(max=image.shape[1] - 1)
+    seen = image[rows][:, columns]
+    odds = colors.odds[color_index(seen)]
+    strange = odds < _SURELY
+    if expected is not None:
+        wrong = (seen.float().mean(-1) - expected[1::_STEP, 1::_STEP]).abs() > _WRONG
+        strange |= (odds < _PERHAPS) & wrong
+    size = max(height, width)
+    radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
+    share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
+    cores = (share > _MOSTLY) & shown
+    reach = radius + margin
+    return torch.nn.functional.max_pool2d(cores[None, None].float(), 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
+
+
+def covered_view(covered: Tensor, view: View) -> Tensor:
+    """[h, w] the pixels of a view that lie in covered cells."""
+    whole = covered.repeat_interleave(_STEP, 0).repeat_interleave(_STEP, 1)
+    height, width = view.face.shape
+    return torch.nn.functional.pad(whole, (0, width - whole.shape[1], 0, height - whole.shape[0]))
+
+
+def is_covered(points: Tensor, covered: Tensor, view: View) -> Tensor:
+    """[N] which points [N, 3] of the object lie in covered cells of the view."""
+    pose = view.camera_from_object
+    pixels = (points @ pose[:3, :3].T + pose[:3, 3]) @ view.camera.intrinsics.T
+    places = (pixels[:, :2] / (_STEP * pixels[:, 2:])).long()
+    column, row = places[:, 0].clamp(0, covered.shape[1] - 1), places[:, 1].clamp(0, covered.shape[0] - 1)
+    return covered[row, column]
+
+
+def _mean(cells: Tensor, radius: int) -> Tensor:
+    return torch.nn.functional.avg_pool2d(cells[None, None].float(), 2 * radius + 1, stride=1, padding=radius)[0, 0]
