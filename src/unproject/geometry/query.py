@@ -206,14 +206,15 @@ def _check_batch(query_offsets: Tensor, bvh: Bvh, where: str) -> None:
 def _rays(
     origins: Tensor, directions: Tensor, near: float | Tensor, far: float | Tensor, where: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.Size]:
-    """Origins and directions [N, 3], limits [N], and the shape that they had."""
+    """Origins and directions [N, 3], limits [N] or [1] for all, and the shape that they had."""
     check_shape(origins, [..., 3], name="origins", where=where)
     check_shape(directions, [..., 3], name="directions", where=where)
     if origins.dtype != directions.dtype:
         raise ArgumentError(f"{where}: origins are {origins.dtype}, directions are {directions.dtype}")
     origins, directions = torch.broadcast_tensors(origins, directions)
     shape = origins.shape[:-1]
-    limits = [torch.as_tensor(x, dtype=origins.dtype, device=origins.device).detach().expand(shape).reshape(-1) for x in (near, far)]
+    limits = [torch.as_tensor(x, dtype=origins.dtype, device=origins.device).detach() for x in (near, far)]
+    limits = [x.expand(shape).reshape(-1) if x.dim() else x.reshape(1) for x in limits]
     return (
         origins.reshape(-1, 3).contiguous(),
         directions.reshape(-1, 3).contiguous(),

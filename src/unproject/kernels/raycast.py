@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .simd import bits, element, first_bit, lane, least, load, maximum, minimum, prefetch, select, set_element, splat, splat_like
+from .simd import bits, element, first_bit, lane, least, load, maximum, minimum, prefetch, select, set_element, splat, splat_like, store
 
 _LINE = 16  # numbers fetched at once, float32
 
@@ -45,9 +45,15 @@ def hits_in_block(blocks, start, frame, origin, near, far):
     determinant = u + v + w
     scale = splat_like(1, ax) / determinant
     t = (u * az + v * bz + w * cz) * scale * shear_z
-    hit = ((u >= zero) & (v >= zero) & (w >= zero)) | ((u <= zero) & (v <= zero) & (w <= zero))
-    hit = hit & (t >= near) & (t <= far) & ~(determinant == zero)
+    hit = (minimum(minimum(u, v), w) >= zero) | (maximum(maximum(u, v), w) <= zero)
+    hit = hit & (t >= near) & (t <= far)  # t is NaN or infinite where the determinant is 0 or a corner is infinite
     return select(hit, t, splat_like(np.inf, ax)), v * scale, w * scale
+
+
+@kernel
+def limit_of(limits, i):
+    """The limit of a ray, or that of all."""
+    return limits[i if len(limits) > 1 else 0]
 
 
 @kernel
@@ -56,6 +62,12 @@ def is_ray(origins, directions, i):
     x, y, z = directions[i, 0], directions[i, 1], directions[i, 2]
     total = abs(x) + abs(y) + abs(z) + abs(origins[i, 0]) + abs(origins[i, 1]) + abs(origins[i, 2])
     return total < np.inf and not (x == 0 and y == 0 and z == 0)
+
+
+@kernel
+def box_margin(numbers):
+    """How many times as far a box reaches than computed, for rounding."""
+    return numbers.dtype.type(1 + 8 * 1.2e-7) if numbers.itemsize == 4 else numbers.dtype.type(1 + 8 * 2.3e-16)
 
 
 @kernel
@@ -68,23 +80,28 @@ def ray_lanes(origins, directions, i):
     permuted = splat(origins[i, x_axis]), splat(origins[i, y_axis]), splat(origins[i, z_axis])
     origin = splat(origins[i, 0]), splat(origins[i, 1]), splat(origins[i, 2])
     ix, iy, iz = one / dx, one / dy, one / dz  # of either sign where a direction is zero
-    return frame, permuted, origin, (splat(ix), splat(iy), splat(iz)), (0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40)
+    wider = box_margin(origins)
+    inverse = splat(ix), splat(iy), splat(iz), splat(ix * wider), splat(iy * wider), splat(iz * wider)
+    return frame, permuted, origin, inverse, (0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40)
 
 
 @kernel
 def entries_of_boxes(boxes, start, origin, inverse, nearer, first, limit):
-    """Where a ray enters the eight boxes at `start`, and the bits of those that it meets between `first` and `limit`."""
+    """Where a ray enters the eight boxes at `start`, and the bits of those that it meets between `first` and `limit`.
+
+    Args:
+        inverse: one over the direction, and the same times `box_margin`. limit: times `box_margin` as well.
+    """
     ox, oy, oz = origin
-    ix, iy, iz = inverse
+    ix, iy, iz, wx, wy, wz = inverse
     nx, ny, nz = nearer
-    margin = splat_like(1 + 8 * 1.2e-7, ox) if boxes.itemsize == 4 else splat_like(1 + 8 * 2.3e-16, ox)
     t0 = maximum((load(boxes, start + nx) - ox) * ix, first)  # 0 * inf is NaN, which leaves the other one
     t0 = maximum((load(boxes, start + ny) - oy) * iy, t0)
     t0 = maximum((load(boxes, start + nz) - oz) * iz, t0)
-    t1 = minimum((load(boxes, start + 24 - nx) - ox) * ix, limit)
-    t1 = minimum((load(boxes, start + 40 - ny) - oy) * iy, t1)
-    t1 = minimum((load(boxes, start + 56 - nz) - oz) * iz, t1)
-    return t0, bits(t0 <= t1 * margin)
+    t1 = minimum((load(boxes, start + 24 - nx) - ox) * wx, limit)
+    t1 = minimum((load(boxes, start + 40 - ny) - oy) * wy, t1)
+    t1 = minimum((load(boxes, start + 56 - nz) - oz) * wz, t1)
+    return t0, bits(t0 <= t1)
 
 
 @kernel
@@ -138,8 +155,9 @@ def first_hit_range(
 ):
     """For the rays [begin, end): first face hit, barycentrics, distance. `batch` has the tree of each ray, or is empty."""
     dtype = origins.dtype
-    infinity = dtype.type(np.inf)
+    infinity, wider = dtype.type(np.inf), box_margin(origins)
     stack, keys = np.empty(8 * depth + 8, np.int32), np.empty(8 * depth + 8, dtype)
+    found = np.empty(24, dtype)
     last_tree, last_block, coherent = np.int64(-1), np.int64(-1), True
     for i in range(begin, end):
         tree = batch[i] if len(batch) > 0 else 0
@@ -148,32 +166,37 @@ def first_hit_range(
         if roots[tree] < 0 or not is_ray(origins, directions, i):
             continue
         frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
-        first = splat(max(near[i], dtype.type(0)))
-        best, block = far[i], np.int64(-1)
+        first = splat(max(limit_of(near, i), dtype.type(0)))
+        best, block = limit_of(far, i), np.int64(-1)
         guess = np.int64(-1)
         if coherent and tree == last_tree and last_block >= 0:  # where the ray before hit: often a good first bound
-            t, _, _ = hits_in_block(blocks, 72 * last_block, frame, permuted, first, splat(best))
+            t, v, w = hits_in_block(blocks, 72 * last_block, frame, permuted, first, splat(best))
             nearest = least(t)
             if nearest < infinity:
                 best, block, guess = nearest, last_block, last_block
+                store(found, 0, t)
+                store(found, 8, v)
+                store(found, 16, w)
         node, top = np.int64(roots[tree]), np.int64(0)
         while top >= 0:
             if node >= 0:
-                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best))
+                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best * wider))
                 if met != 0:
                     node, top = push_farther(children, boxes, blocks, node, entries, met, stack, keys, top)
                     continue
             else:
-                t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, splat(best))
+                t, v, w = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, splat(best))
                 nearest = least(t)
                 if nearest < best or (nearest == best and nearest < infinity and block < 0):
                     best, block = nearest, -2 - node
+                    store(found, 0, t)
+                    store(found, 8, v)
+                    store(found, 16, w)
             node, top = pop_within(stack, keys, top, best)
         if block >= 0:
-            t, v, w = hits_in_block(blocks, 72 * block, frame, permuted, first, splat(best))
-            k = first_bit(bits(t == splat(best)))
+            k = first_bit(bits(load(found, 0) == splat(best)))
             face[i], distance[i] = block_items[block, k], best
-            weights[i, 1], weights[i, 2] = lane(v, k), lane(w, k)
+            weights[i, 1], weights[i, 2] = element(found, 8 + k), element(found, 16 + k)
             weights[i, 0] = 1 - weights[i, 1] - weights[i, 2]
             coherent = guess >= 0 or block == last_block
             last_tree, last_block = np.int64(tree), block
@@ -191,7 +214,8 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
         if roots[tree] < 0 or not is_ray(origins, directions, i):
             continue
         frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
-        first, limit = splat(max(near[i], dtype.type(0))), splat(far[i])
+        last = limit_of(far, i)
+        first, limit, reach = splat(max(limit_of(near, i), dtype.type(0))), splat(last), splat(last * box_margin(origins))
         stack[0] = roots[tree]
         top = 1
         if tree == last_tree and last_block >= 0:  # what blocked the ray before is tried first
@@ -207,7 +231,7 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
                     last_tree, last_block = np.int64(tree), -2 - node
                     break
             else:
-                _, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, limit)
+                _, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, reach)
                 while met != 0:
                     set_element(stack, top, element(children, 8 * node + first_bit(met)))
                     met &= met - 1

@@ -33,7 +33,8 @@ def first_hit(
     roots: Tensor,
     depth: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the mesh that the tree was built for by build_face_bvh, for rays [N, 3] within near and far [N]: barycentrics, distance, face.
+    """Of the mesh that the tree was built for by build_face_bvh, for rays [N, 3] within near and far ([N] or [1]): barycentrics, distance,
+    face.
 
     Face is int64, -1 for a miss; then weights are 0 and the distance infinite.
     """
@@ -126,7 +127,7 @@ def any_hit(
     roots: Tensor,
     depth: int,
 ) -> Tensor:
-    """Whether any face lies on the rays within near and far: bool [N]."""
+    """Whether any face lies on the rays within near and far, [N] or [1]: bool [N]."""
     from ..kernels.raycast import any_hit_range
 
     hit = origins.new_empty(origins.shape[0], dtype=torch.bool)

@@ -96,6 +96,7 @@ def first_face(
 
     A ray through a shared edge hits at least one of its faces: the edge functions of both are the same numbers. Source: Woop et al. 2013.
     """
+    near, far = near.expand(origins.shape[0]), far.expand(origins.shape[0])
     face = torch.full((origins.shape[0],), -1, dtype=torch.int64, device=origins.device)
     queries, bounds = query_offsets.tolist(), face_offsets.tolist()
     for batch in range(len(queries) - 1):
