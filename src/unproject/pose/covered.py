@@ -16,11 +16,12 @@ _WRONG = 25.0  # grey levels
 _AROUND = 0.03  # of the view's size: blurred edges of what is in front
 
 
-def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None) -> Tensor:
+def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, surely: bool = False) -> Tensor:
     """Which cells [h', w'] of 2 x 2 pixels of a view show, in a uint8 image [H, W, 3], something in front of the object.
 
     Args:
         expected: grey values [h, w] where the view shows the object, or None if they are not known.
+        surely: whether these alone tell, as they look much like the images before.
     """
     shown = view.mask[1::_STEP, 1::_STEP]
     height, width = shown.shape
@@ -31,13 +32,14 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
     strange = odds < _SURELY
     if expected is not None:
         wrong = (seen.float().mean(-1) - expected[1::_STEP, 1::_STEP]).abs() > _WRONG
-        strange |= (odds < _PERHAPS) & wrong
+        strange |= wrong if surely else wrong & (odds < _PERHAPS)
     size = max(height, width)
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown
     reach = radius + margin
-    return torch.nn.functional.max_pool2d(cores[None, None].float(), 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
+    rows = torch.nn.functional.max_pool2d(cores[None, None].float(), (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    return torch.nn.functional.max_pool2d(rows, (1, 2 * reach + 1), stride=1, padding=(0, reach))[0, 0] > 0
 
 
 def covered_view(covered: Tensor, view: View) -> Tensor:
@@ -57,4 +59,5 @@ def is_covered(points: Tensor, covered: Tensor, view: View) -> Tensor:
 
 
 def _mean(cells: Tensor, radius: int) -> Tensor:
-    return torch.nn.functional.avg_pool2d(cells[None, None].float(), 2 * radius + 1, stride=1, padding=radius)[0, 0]
+    rows = torch.nn.functional.avg_pool2d(cells[None, None].float(), (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+    return torch.nn.functional.avg_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))[0, 0]

@@ -26,6 +26,7 @@ from .view import Contour, View, contour_of, render_view, surface_of
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
+_MUCH_ALIKE = 0.8  # correlation with the paint from which on it tells what is in front of the object
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -64,11 +65,15 @@ class TrackModel(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge(TensorStruct):
-    """What earlier frames taught: colours, a keyframe of the texture if there is any, and the light [9] once it is known."""
+    """What earlier frames taught: colours, a keyframe of the texture if there is any, and the light [9] once it is known.
+
+    likeness: correlation of the paint with the last image that was trusted.
+    """
 
     colors: ColorModel
     keyframe: Keyframe | None
     light: Tensor | None = None
+    likeness: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +192,7 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
     painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.light)
     expected = None if knowledge.light is None or knowledge.keyframe is not None else painted
-    covered = covered_pixels(frame.color, view, knowledge.colors, expected)
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected, surely=knowledge.likeness > _MUCH_ALIKE)
     free = ~is_covered(contour.rows[:, :3], covered, view)
     visible = float(free.float().mean()) if len(free) else 0.0
     evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
