@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import os
@@ -191,3 +192,20 @@ def test_division_by_zero_gives_infinity() -> None:
         return a / b
 
     assert divide(1.0, 0.0) == np.inf
+
+
+@kernel
+def _doubled(x):
+    return 2 * x
+
+
+@kernel
+def _one_more(x):
+    return _doubled(x) + 1
+
+
+def test_a_kernel_is_called_by_python_and_by_kernels_in_any_order():
+    assert _one_more(3) == 7
+    assert _doubled(4) == 8
+    assert _one_more(1.5) == 4.0
+    assert gc.isenabled()
