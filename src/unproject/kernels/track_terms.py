@@ -63,31 +63,45 @@ def add_row(out, row, residual, weight):
 
 @kernel
 def median_of(values, count):
-    """The lower median of the first `count` values, which are sorted in place."""
-    part = values[:count]
-    part.sort()
-    return part[(count - 1) // 2]
+    """The lower median of the first `count` values, which it puts in another order. Source: Hoare 1961, Algorithm 65: find."""
+    wanted, low, high = (count - 1) // 2, 0, count - 1
+    while low < high:
+        pivot, i, j = values[wanted], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if j < wanted:
+            low = i
+        if wanted < i:
+            high = j
+    return values[wanted]
 
 
 @kernel
-def solve6(h, g, x):
-    """x = H^-1 g of a symmetric H [36] by Cholesky's method; False (and x = 0) if it is not positive definite."""
-    low = np.zeros((6, 6))
+def solve6(equations, x):
+    """x = H^-1 g by Cholesky's method, `equations` [42] being H and g; False (and x = 0) if H is not positive definite."""
+    low = np.empty((6, 6))
     for i in range(6):
         x[i] = 0.0
     for i in range(6):
         for j in range(i + 1):
-            total = h[6 * i + j]
+            total = equations[6 * i + j]
             for m in range(j):
                 total -= low[i, m] * low[j, m]
             if i == j:
-                if not total > 1e-12 * abs(h[7 * i]):
+                if not total > 1e-12 * abs(equations[7 * i]):
                     return False
                 low[i, i] = math.sqrt(total)
             else:
                 low[i, j] = total / low[j, j]
     for i in range(6):
-        total = g[i]
+        total = equations[36 + i]
         for m in range(i):
             total -= low[i, m] * x[m]
         x[i] = total / low[i, i]
@@ -144,7 +158,7 @@ def add_outline(image, odds, shift, contour, k, pose, stride, length, offsets, t
             agreeing += 1.0 / (1.0 + (distance[n] / (1.5 * stride + 0.5)) ** 2)
     step = np.empty(6)
     scale = min((agreeing / (0.5 * asked)) ** 2, 1.0)
-    if solve6(out[:36], out[36:42], step):
+    if solve6(out, step):
         for i in range(6):
             energy -= step[i] * out[36 + i]
         scale /= max(energy / expected, 1.0)
@@ -307,7 +321,7 @@ def fit_pose_once(
         for i in range(6):
             total[7 * i] += prior[i]
             total[36 + i] -= prior[i] * moved[i]
-        if not solve6(total[:36], total[36:], x):
+        if not solve6(total, x):
             return
         longest = 1.0
         for i in range(6):

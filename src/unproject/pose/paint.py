@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals, vertex_normals
+from ..geometry.query import closest_point
 from ..lie.se3 import se3_apply
 from ..render.interpolate import corner_table, interpolate_rows
 from ..render.rasterize import rasterize
@@ -110,20 +111,29 @@ def coat_of(paint: Paint, view: View) -> Coat:
         with torch.no_grad():
             fragments = rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
     shown = fragments.mask
-    face, weights = fragments.face[shown], fragments.barycentrics[shown]
+    rows = _rows_at(paint, fragments.face[shown], fragments.barycentrics[shown])
+    normals = torch.nn.functional.normalize(rows[:, 1:] @ view.camera_from_object[:3, :3].T, dim=1)
+    return Coat(shown=shown, grey=rows[:, 0], normals=normals)
+
+
+def coarse_paint(paint: Paint, mesh: Mesh) -> Tensor:
+    """[F, 4] grey value and normal of the paint at the middle of each face of a coarser mesh in the same frame."""
+    near = closest_point(mesh.vertices[mesh.faces].mean(1), (paint.vertices, paint.faces))
+    return _rows_at(paint, near.face, near.barycentrics)
+
+
+def _rows_at(paint: Paint, face: Tensor, weights: Tensor) -> Tensor:
+    """[P, 4] grey value and normal, in the object's frame, at points of faces."""
     corners = corner_table(len(paint.faces), face.device)
     rows = interpolate_rows(paint.corner_rows.reshape(-1, 4), corners, face, weights)
-    grey, normals = rows[:, :1], torch.nn.functional.normalize(rows[:, 1:] @ view.camera_from_object[:3, :3].T, dim=1)
     if paint.corner_uvs is not None:
         uvs = interpolate_rows(paint.corner_uvs.reshape(-1, 2), corners, face, weights)
         number = paint.face_texture[face]
         for k, texture in enumerate(paint.textures):
             mine = number == k
-            if bool(mine.all()):
-                grey = grey * sample_texture(texture, uvs)
-            elif bool(mine.any()):
-                grey[mine] = grey[mine] * sample_texture(texture, uvs[mine])
-    return Coat(shown=shown, grey=grey[:, 0], normals=normals)
+            if bool(mine.any()):
+                rows[mine, :1] *= sample_texture(texture, uvs[mine])
+    return rows
 
 
 def painted_view(coat: Coat, light: Tensor | None) -> Tensor:

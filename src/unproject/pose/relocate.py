@@ -1,9 +1,9 @@
-"""Look for a lost object in a whole image: where its colours gather, in which of many rotations its silhouette fits them."""
+"""Look for a lost object in a whole image: where its colours gather, in which of many rotations its silhouette and shades fit them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,17 +13,31 @@ from ..camera.viewpoints import fibonacci_viewpoints
 from ..geometry.mesh import Mesh
 from ..lie.so3 import so3_exp, so3_log
 from ..render.rasterize import rasterize
+from ..struct import TensorStruct
 from .color_model import ColorModel, color_index
+from .light import shading
 
 _WIDTH = 96  # pixels of the small image in which hypotheses are compared
-_VIEWS, _TURNS = 42, 6
-_SCALES = (0.8, 1.0, 1.25)
-_PLACES = 2
-_SEEN, _NEW = 3, 4  # hypotheses to return of either kind
+_VIEWS, _TURNS = 42, 8
+_NEARER, _FARTHER = 0.7, 1.4  # how much the distance may have changed
+_PLACES, _ROUNDS = 2, 4
+_CERTAINTY = 2.5  # log odds worth as much as a correlation of 1
+_SEEN, _NEW = 3, 5  # hypotheses to return of either kind
 _BATCH = 256
 
 
-def relocate(image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor) -> Iterator[Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class _Sight(TensorStruct):
+    """A small image [h, w]: log odds that a place shows the object, and grey values."""
+
+    evidence: Tensor
+    grey: Tensor
+
+
+def relocate(
+    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor, paint: Tensor | None = None,
+    light: Tensor | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
     """Poses [4, 4] float64 that may be the object's, the likeliest first.
 
     Args:
@@ -33,20 +47,26 @@ def relocate(image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rota
         camera: without lens distortion, at the identity pose.
         rotations: [K, 3, 3] in which the object was seen before; they are tried beside a covering of all.
         around: [4, 4] its last pose, which says how far away it is.
+        paint: [F, 4] grey values and normals of the faces, or None.
+        light: [9] on them, or None.
     """
     small = resize_camera(camera, (max(8, round(_WIDTH * camera.height / camera.width)), _WIDTH))
-    evidence = _evidence(image, colors, small)
+    sight = _sight(image, colors, small)
     distance = float(around[:3, 3].norm())
     radius = float(mesh.vertices.norm(dim=1).max())
     pixels = float(small.intrinsics[0, 0]) * radius / max(distance, 1e-9)
-    places = _gatherings(evidence, max(1, round(pixels)))
+    places = _gatherings(sight.evidence, max(1, round(pixels)))
     if len(places) == 0:
         return
-    seen = _hypotheses(places, rotations.float(), small, distance, _SCALES, relative=False)
-    covering = _hypotheses(places, _covering(), small, distance, (1.0,), relative=True)
+    patches = [_patch(sight.evidence, place, 1.3 * pixels) for place in places]
+    seen, covering = (
+        [_hypotheses(place, turns, small, distance, relative=relative) for place, _ in patches]
+        for turns, relative in ((rotations.float(), False), (_covering(), True))
+    )
     chosen: list[Tensor] = []
-    for poses, count in ((seen, _SEEN), (covering, _NEW)):
-        scores = torch.cat([_score(batch, evidence, mesh, small) for batch in poses.split(_BATCH)])
+    for of_places, count in ((seen, _SEEN), (covering, _NEW)):
+        poses = torch.cat([_settled(p, place, area, mesh, small) for p, (place, area) in zip(of_places, patches)])
+        scores = torch.cat([_score(batch, sight, mesh, small, paint, light) for batch in poses.split(_BATCH)])
         end = len(chosen) + count
         for k in scores.argsort(descending=True).tolist():
             if float(scores[k]) <= 0 or len(chosen) == end:
@@ -56,11 +76,12 @@ def relocate(image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rota
                 yield poses[k].double()
 
 
-def _evidence(image: Tensor, colors: ColorModel, small: Camera) -> Tensor:
-    """[h, w] log odds that a place of the small image shows the object."""
+def _sight(image: Tensor, colors: ColorModel, small: Camera) -> _Sight:
     step = max(1, image.shape[1] // (4 * _WIDTH))
-    odds = colors.odds[color_index(image[::step, ::step])][None, None]
-    return torch.nn.functional.interpolate(odds, size=small.image_size, mode="area")[0, 0]
+    pixels = image[::step, ::step]
+    both = torch.stack([colors.odds[color_index(pixels)], pixels.float().mean(-1)])[None]
+    evidence, grey = torch.nn.functional.interpolate(both, size=small.image_size, mode="area")[0]
+    return _Sight(evidence=evidence, grey=grey)
 
 
 def _gatherings(evidence: Tensor, radius: int) -> Tensor:
@@ -74,6 +95,39 @@ def _gatherings(evidence: Tensor, radius: int) -> Tensor:
     return torch.stack([columns[order] + 0.5, rows[order] + 0.5], 1)
 
 
+def _patch(evidence: Tensor, place: Tensor, radius: float) -> tuple[Tensor, float]:
+    """Centre [2] of what is likely the object within a radius of a place, and how many pixels that has."""
+    share = (torch.sigmoid(evidence) - 0.5).clamp(min=0)
+    rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in evidence.shape), indexing="ij")
+    weight = share
+    for _ in range(_ROUNDS):
+        weight = share * ((columns - place[0]).square() + (rows - place[1]).square() < radius * radius)
+        total = weight.sum().clamp(min=1e-6)
+        place = torch.stack([(weight * columns).sum() / total, (weight * rows).sum() / total])
+    return place, float((weight > 0.2).sum())
+
+
+def _settled(poses: Tensor, place: Tensor, area: float, mesh: Mesh, small: Camera) -> Tensor:
+    """Poses [N, 4, 4] shifted so that their silhouettes have about the centre and the area of a patch."""
+    mask = torch.cat([_faces_seen(batch, mesh, small) >= 0 for batch in poses.split(_BATCH)]).float()
+    shown = mask.sum((1, 2)).clamp(min=1)
+    rows, columns = (torch.arange(n) + 0.5 for n in small.image_size)
+    center = torch.stack([(mask.sum(1) * columns).sum(1), (mask.sum(2) * rows).sum(1)], 1) / shown[:, None]
+    zoom = (shown / max(area, 1.0)).sqrt().clamp(_NEARER, _FARTHER)[:, None]
+    ray = poses[:, :3, 3] @ small.intrinsics.T
+    away = (center - ray[:, :2] / ray[:, 2:]) / zoom
+    result = poses.clone()
+    pixel = torch.cat([place - away, torch.ones_like(zoom)], 1)
+    result[:, :3, 3] = (pixel @ torch.linalg.inv(small.intrinsics).T) * (poses[:, 2:3, 3] * zoom)
+    return result
+
+
+def _faces_seen(poses: Tensor, mesh: Mesh, small: Camera) -> Tensor:
+    """[N, h, w] face at each pixel, -1 for none."""
+    with torch.no_grad():
+        return rasterize(mesh.vertices, mesh.faces, replace(small, camera_from_world=poses)).face
+
+
 def _covering() -> Tensor:
     """[N, 3, 3] rotations spread over all."""
     views = fibonacci_viewpoints(_VIEWS)[:, :3, :3].to(torch.float32)
@@ -82,29 +136,42 @@ def _covering() -> Tensor:
     return (turns[:, None] @ views).reshape(-1, 3, 3)
 
 
-def _hypotheses(places: Tensor, rotations: Tensor, small: Camera, distance: float, scales: tuple[float, ...], *, relative: bool) -> Tensor:
-    """[N, 4, 4] all rotations [R, 3, 3] at all places [P, 2] and distances; relative: as seen along the ray to the place."""
-    rays = torch.cat([places, torch.ones(len(places), 1)], 1).float() @ torch.linalg.inv(small.intrinsics).T
-    rays = torch.nn.functional.normalize(rays, dim=1)
-    poses = torch.eye(4).repeat(len(places), len(scales), len(rotations), 1, 1)
-    poses[..., :3, :3] = rotations
+def _hypotheses(place: Tensor, rotations: Tensor, small: Camera, distance: float, *, relative: bool) -> Tensor:
+    """[R, 4, 4] all rotations [R, 3, 3] at a place [2]; relative: as seen along the ray to the place."""
+    ray = torch.linalg.inv(small.intrinsics) @ torch.cat([place, torch.ones(1)])
+    ray = ray / ray.norm()
     if relative:
-        axis = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]).expand_as(rays), rays)
-        tilt = so3_exp(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-9) * torch.atan2(axis.norm(dim=1), rays[:, 2])[:, None])
-        poses[..., :3, :3] = (tilt[:, None] @ rotations)[:, None]
-    poses[..., :3, 3] = rays[:, None, None] * (distance * torch.tensor(scales))[None, :, None, None]
-    return poses.reshape(-1, 4, 4)
+        axis = torch.stack([-ray[1], ray[0], torch.zeros(())])  # z x ray
+        rotations = so3_exp(axis / axis.norm().clamp(min=1e-9) * torch.atan2(axis.norm(), ray[2])) @ rotations
+    poses = torch.eye(4).repeat(len(rotations), 1, 1)
+    poses[:, :3, :3], poses[:, :3, 3] = rotations, distance * ray
+    return poses
 
 
-def _score(poses: Tensor, evidence: Tensor, mesh: Mesh, small: Camera) -> Tensor:
-    """[N] mean evidence inside of each silhouette, less that in the rest of the image that it leaves unexplained nearby."""
-    with torch.no_grad():
-        mask = rasterize(mesh.vertices, mesh.faces, replace(small, camera_from_world=poses)).mask.float()
+def _score(poses: Tensor, sight: _Sight, mesh: Mesh, small: Camera, paint: Tensor | None, light: Tensor | None) -> Tensor:
+    """[N] mean evidence inside of each silhouette, less that in the rest of the image that it leaves unexplained nearby; and how like."""
+    face = _faces_seen(poses, mesh, small)
+    mask = (face >= 0).float()
     around = torch.nn.functional.max_pool2d(mask[:, None], 9, stride=1, padding=4)[:, 0] - mask
     area = mask.sum((1, 2)).clamp(min=1)
-    inside = (mask * evidence).sum((1, 2)) / area
-    outside = (around * evidence).sum((1, 2)) / around.sum((1, 2)).clamp(min=1)
-    return torch.where(mask.sum((1, 2)) >= 9, inside - outside, torch.full_like(inside, -torch.inf))
+    inside = (mask * sight.evidence).sum((1, 2)) / area
+    outside = (around * sight.evidence).sum((1, 2)) / around.sum((1, 2)).clamp(min=1)
+    scores = (inside - outside) / _CERTAINTY
+    if paint is not None:
+        grey = paint[:, 0].expand(len(poses), -1)
+        if light is not None:
+            normals = paint[:, 1:] @ poses[:, :3, :3].transpose(1, 2)
+            grey = grey * shading(normals.reshape(-1, 3), light).view(grey.shape)
+        shown = grey.gather(1, face.clamp(min=0).flatten(1)).view(face.shape)
+        scores = scores + _correlation(shown, sight.grey.expand_as(shown), mask)
+    return torch.where(mask.sum((1, 2)) >= 9, scores, torch.full_like(inside, -torch.inf))
+
+
+def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """[N] of images [N, h, w] where the masks [N, h, w] are 1."""
+    area = mask.sum((1, 2), keepdim=True).clamp(min=1)
+    a, b = (mask * (t - (mask * t).sum((1, 2), keepdim=True) / area) for t in (a, b))
+    return (a * b).sum((1, 2)) / (a.square().sum((1, 2)) * b.square().sum((1, 2))).sqrt().clamp(min=1e-6)
 
 
 def _differ(a: Tensor, b: Tensor, radius: float) -> bool:

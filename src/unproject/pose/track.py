@@ -42,6 +42,7 @@ _GONE_BELOW, _GONE_COUNTS = 0.06, 3  # hardly any of the outline is found: that 
 _LEARN_ABOVE = 0.5
 _CLEARLY_BETTER = 0.1
 _PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
+_SEARCH_TURN, _SEARCH_DEPTH = 0.3, 0.06  # radians; share of the distance: around each hypothesis
 _SEARCH_SPREAD = 5.0  # hypotheses are so much farther off than the pose of the frame before
 _FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
 _LEARNING_RATE = 0.1
@@ -268,9 +269,12 @@ def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         return state, best
     nothing, most = best, 0.0
     rotations = torch.stack([state.pose[:3, :3], *(k.camera_from_object[:3, :3].double() for k in state.gallery)])
-    for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose):
+    light, paint = state.knowledge.light, model.coarse_paint
+    for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose, paint=paint, light=light):
         near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
-        fit = fit_frame(pose, frame, model, camera, replace(state.knowledge, keyframe=near), options, spread=_SEARCH_SPREAD)
+        knowledge = replace(state.knowledge, keyframe=near if model.paint is None or model.paint.is_plain else None)
+        others = _around(pose, turn=_SEARCH_TURN, depth=_SEARCH_DEPTH)
+        fit = fit_frame(pose, frame, model, camera, knowledge, options, spread=_SEARCH_SPREAD, others=others)
         if fit.view is not None and fit.score > most:
             best, most = fit, fit.score
         if best.confidence > _SURELY and best.likeness > _SURELY:

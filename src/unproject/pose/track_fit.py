@@ -18,7 +18,7 @@ from ..struct import TensorStruct
 from .color_model import ColorModel
 from .covered import covered_pixels, is_covered
 from .light import learn_light
-from .paint import Paint, coat_of, make_paint, painted_view, seen_grey
+from .paint import Paint, coarse_paint, coat_of, make_paint, painted_view, seen_grey
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
 from .track_terms import Evidence, fit_terms
 from .view import Contour, View, contour_of, render_view, surface_of
@@ -61,6 +61,7 @@ class TrackModel(TensorStruct):
     center: Tensor
     diameter: float
     paint: Paint | None
+    coarse_paint: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +130,15 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
     diameter = float((bare.vertices.amax(0) - bare.vertices.amin(0)).norm())
     if not diameter > 0:
         raise ArgumentError("track_objects: all vertices of the mesh are in one place")
+    paint = make_paint(mesh, center, is_whole=is_whole) if options.texture else None
     return TrackModel(
         mesh=bare,
         coarse=coarse,
         normals=face_normals(bare.vertices, bare.faces),
         center=center,
         diameter=diameter,
-        paint=make_paint(mesh, center, is_whole=is_whole) if options.texture else None,
+        paint=paint,
+        coarse_paint=None if paint is None else coarse_paint(paint, coarse),
     )
 
 
