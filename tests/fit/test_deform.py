@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unproject.errors import ArgumentError, DataError
-from unproject.fit.deform import DeformOptions, _prepare, deform_mesh, untangle
+from unproject.fit.deform import DeformOptions, _prepare, deform_mesh
 from unproject.fit.step import FitStep
 from unproject.geometry.intersect import self_intersections
 from unproject.geometry.manifold import classify_surface
@@ -99,16 +99,6 @@ def test_unit_and_place_are_free() -> None:
     assert near is not None and far is not None and far.vertices.dtype == torch.float64
     back = closest_point(((far.vertices - offset) / 1000).float(), near).squared_distance.sqrt()
     assert float(back.mean()) < 2e-3
-
-
-def test_untangle_removes_self_intersections() -> None:
-    ball = icosphere(3)
-    vertices = ball.vertices.clone()
-    vertices[0] *= -0.3  # one vertex pushed through the middle
-    vertices[40] *= 1.8
-    assert len(self_intersections(Mesh(vertices=vertices, faces=ball.faces))) > 0 or bool((vertices[0] @ ball.vertices[0]) < 0)
-    smooth, left = untangle(vertices, ball.faces)
-    assert left == 0 and len(self_intersections(Mesh(vertices=smooth, faces=ball.faces))) == 0
 
 
 def test_errors() -> None:

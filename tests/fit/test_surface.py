@@ -148,6 +148,26 @@ def test_a_hole_is_left_or_closed(holes: str) -> None:
         )  # ends within two spacings of the points
 
 
+def test_holes_are_closed_by_their_width() -> None:
+    points, _ = sphere(5000)
+    seen = (points[:, 2] < 0.8) & (points[:, 2] > -0.95)  # holes 1.2 and 0.6 wide
+    kind = classify_surface(mesh_topology(fit(points[seen], holes=0.9)))
+    assert kind.boundary_loop_count == 1
+    assert classify_surface(mesh_topology(fit(points[seen], holes=1.6))).watertight
+
+
+def test_a_wide_opening_stays_open_by_default() -> None:
+    generator = torch.Generator().manual_seed(8)
+    angle, height = 2 * torch.pi * torch.rand(6000, generator=generator), torch.rand(6000, generator=generator)
+    wall = torch.stack([0.7 * angle.cos(), 0.7 * angle.sin(), 2 * height], dim=1)
+    bottom = wall[:1500] * torch.stack([height[:1500].sqrt(), height[:1500].sqrt(), torch.zeros(1500)], dim=1)
+    mug = torch.cat([wall, bottom]) + 0.005 * torch.randn(7500, 3, generator=generator)
+    mesh = fit(mug)
+    assert classify_surface(mesh_topology(mesh)).boundary_loop_count == 1
+    inner = mesh.vertices[:, :2].norm(dim=1) < 0.5
+    assert float(mesh.vertices[inner, 2].max()) < 0.3  # no lid
+
+
 def test_uneven_density() -> None:
     points, _ = sphere(12000, noise=0.003)
     thin = torch.rand(len(points), generator=torch.Generator().manual_seed(5)) < torch.where(points[:, 0] < 0, 0.05, 0.5)
@@ -245,7 +265,7 @@ def test_scale_is_free(scale: float) -> None:
     assert float((mesh.vertices.norm(dim=1) / scale - 1).abs().mean()) < 0.01
 
 
-@pytest.mark.parametrize("options", [{"holes": "maybe"}, {"resolution": 0.0}, {"smoothness": -1.0}])
+@pytest.mark.parametrize("options", [{"holes": "maybe"}, {"holes": -1.0}, {"resolution": 0.0}, {"smoothness": -1.0}])
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(options))):
         last_step(sphere(100)[0], **options)

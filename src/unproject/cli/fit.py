@@ -35,8 +35,9 @@ class Options:
     """surface: any topology, no template. deform: a template takes the cloud's shape and keeps its topology."""
     template: Path | None = None
     """Mesh to deform, in the frame of the scan; without one, a sphere. Implies --method deform."""
-    holes: Literal["auto", "open", "closed"] = "auto"
-    """What to do where the scan saw nothing (method surface): close the surface, leave it open, or decide from the data."""
+    holes: Literal["auto", "open", "closed"] | float = "auto"
+    """What to do where the scan saw nothing (method surface): close the surface, leave it open, decide from the data, or (a number)
+    close what is narrower than that, in the scan's unit."""
     checkpoint: Path | None = None
     """File to keep the state in, so that a killed run can go on."""
     checkpoint_every: int = 10

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..geometry.bvh import build_bvh
-from ..geometry.intersect import self_intersections
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import PointIndex, build_index, knn, nearest
 from ..geometry.normals import vertex_normals
@@ -28,6 +27,7 @@ from ..geometry.query import closest_point
 from ..geometry.remesh import remesh_isotropic
 from ..geometry.sample import sample_surface
 from ..geometry.topology import Topology, make_topology
+from ..geometry.untangle import untangle
 from ..losses.robust import Penalty, geman_mcclure, squared
 from ..losses.smoothness import edge_length_loss, laplacian_smoothing_loss, normal_consistency_loss
 from ..struct import TensorStruct
@@ -37,7 +37,6 @@ from .outliers import find_inliers
 from .step import FitStep
 
 _COARSEST_EDGE = 0.16
-_UNTANGLE_ROUNDS, _ROUNDS_A_RING = 48, 4
 _SAG = 0.4  # of chords under arcs, times their squared length: a curvature of about three a longest side
 _NOISE_PROBES, _NOISE_NEIGHBORS, _QUADRIC_TERMS = 4000, 32, 6
 
@@ -291,31 +290,6 @@ def _bending(vertices: Tensor, level: _Level) -> Tensor:
 def _mean_edge(vertices: Tensor, faces: Tensor) -> float:
     corners = vertices[faces]
     return float((corners - corners.roll(1, dims=1)).norm(dim=2).mean())
-
-
-def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
-    """Smooth the places where a mesh goes through itself, and where that does not help more rings around them, until it does not.
-
-    Returns:
-        vertices, and the number of pairs of faces that still intersect (0 unless sheets lie through each other as a whole).
-    """
-    topology = make_topology(faces, vertices.shape[0])
-    i, j = topology.edges.T
-    degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
-    for number in range(_UNTANGLE_ROUNDS):
-        pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
-        if len(pairs) == 0:
-            return vertices, 0
-        marked = torch.zeros(vertices.shape[0])
-        marked[faces[pairs.flatten().unique()].flatten()] = 1
-        for _ in range(number // _ROUNDS_A_RING):
-            wider = marked.clone()
-            wider.scatter_reduce_(0, i, 0.7 * marked[j], "amax").scatter_reduce_(0, j, 0.7 * marked[i], "amax")
-            marked = wider
-        for _ in range(3):
-            mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
-            vertices = torch.lerp(vertices, mean, 0.5 * marked[:, None])
-    return vertices, len(self_intersections(Mesh(vertices=vertices, faces=faces)))
 
 
 def _in_world(shape: _Shape, frame: Frame, dtype: torch.dtype, template: Mesh | None) -> Mesh:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.isosurface import find_isosurface_of_cells
 from ..geometry.laplacian import uniform_laplacian
-from ..geometry.manifold import face_components
+from ..geometry.manifold import components, face_components
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import build_index, knn, nearest
 from ..geometry.normals import face_areas
@@ -104,6 +104,16 @@ def unsupported_share(mesh: Mesh, supported: Tensor) -> float:
     """Share of the area whose corners lack support."""
     area = face_areas(mesh.vertices, mesh.faces)
     return float((area * (~supported)[mesh.faces].to(area.dtype).mean(1)).sum() / area.sum().clamp(min=1e-30))
+
+
+def bridge_narrow(mesh: Mesh, support: Support, width: float) -> Support:
+    """The support with holes narrower than `width` counted as supported: where the mesh in them is nowhere farther than half of that from
+    the points."""
+    first, second = make_topology(mesh.faces, mesh.vertex_count).edges.T
+    inside = ~support.supported[first] & ~support.supported[second]
+    hole = components(first[inside], second[inside], mesh.vertex_count)
+    depth = torch.zeros_like(support.distance).scatter_reduce(0, hole, support.distance, "amax")
+    return replace(support, supported=support.supported | (2 * depth[hole] < width))
 
 
 def compact(mesh: Mesh) -> Mesh:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..struct import TensorStruct
 from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, solve_implicit
 
+SHORTEST = 0.3  # cells: a smoothing length below has no effect on the lattice
 ROUNDS = 4  # solves with new weights for the final estimate
 _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
@@ -97,7 +98,7 @@ def solve_round(
     """
     spacing, data = problem.lattice.spacing, problem.data
     weight = state.weight if share is None else state.weight * share
-    stiffness = state.relief * (torch.as_tensor(length).clamp(min=0.3 * spacing) ** 4 / problem.point_spacing**2).to(state.relief)
+    stiffness = state.relief * (torch.as_tensor(length).clamp(min=SHORTEST * spacing) ** 4 / problem.point_spacing**2).to(state.relief)
     values = solve_implicit(
         problem.lattice,
         data,

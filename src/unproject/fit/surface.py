@@ -15,27 +15,31 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, DataError
+from ..geometry.handles import cut_handles
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import knn, nearest
 from ..geometry.pca import adaptive_normals
 from ..geometry.points import PointCloud
 from ..geometry.topology import boundary_vertices, make_topology
-from .extract import extract_mesh, fair_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
+from .extract import Support, bridge_narrow, extract_mesh, fair_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
 from .implicit import Continued, Lattice, inner_nodes, make_lattice, node_positions
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
-from .smoothing import ROUNDS, LevelProblem, LevelState, first_state, make_problem, solve_round
+from .smoothing import ROUNDS, SHORTEST, LevelProblem, LevelState, first_state, make_problem, solve_round
 from .step import FitStep
 from .trials import choose_lengths, held_out, move_state, next_trial, trial_points, trial_problem, try_length
+from .turning import turn_faces
 
 _WHERE = "reconstruct_surface"
 _NEAR = 8  # places whose smoothing lengths a node of the lattice averages
 _MARGIN = 0.25  # empty space around the scan, in longest sides
 _FEW = 0.05  # share of the places that may have a shorter smoothing length than the lattice is made for
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
+_FAR, _FAR_SHARE = 0.1, 0.05  # the same for surface so many longest sides away from all points
+_HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for noise; waves shorter than half of that are, too
 _APART = 0.2  # longest sides between the points and a surface that is none of theirs
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
@@ -46,8 +50,10 @@ Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
 class SurfaceOptions:
     """How to reconstruct a surface. The defaults take everything from the data."""
 
-    holes: Literal["auto", "open", "closed"] = "auto"
-    """closed: a watertight surface. open: no surface where no points are near. auto: closed, unless most of it would be made up."""
+    holes: Literal["auto", "open", "closed"] | float = "auto"
+    """closed: a watertight surface. open: no surface where no points are near. A number: closed where a hole is narrower than that, in
+    scene units, else open. auto: closed, unless much of it would be made up (40 % without points near, or 5 % farther than a tenth of the
+    longest side from all points)."""
     resolution: float | None = None
     """Cell size in scene units; by default the distance between neighbouring points."""
     smoothness: float = 1.0
@@ -303,15 +309,35 @@ def _extract(work: _Work) -> Stage:
     good = scene.points[final.weight > 0.1]
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     mesh = keep_supported_parts(mesh, support.supported)
+    if work.trusts_normals:
+        mesh = turn_faces(mesh, scene.points, work.state["normals"], reach=2 * (scene.spacing + final.noise))
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
-    holes = work.options.holes
     share = unsupported_share(mesh, support.supported)
-    if holes == "open" or (holes == "auto" and (share > _OPEN_SHARE or _is_flat(scene.points))):
-        mesh = trim_mesh(mesh, support)
+    mesh = _trimmed(work, mesh, support)
+    mesh = cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh
     if mesh.face_count == 0 or _is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
+
+
+def _trimmed(work: _Work, mesh: Mesh, support: Support) -> Mesh:
+    """The mesh without those of its parts that lack support and are wanted open."""
+    holes = work.options.holes
+    if isinstance(holes, (int, float)):
+        return trim_mesh(mesh, bridge_narrow(mesh, support, holes / float(work.frame.scale)))
+    made_up = unsupported_share(mesh, support.supported) > _OPEN_SHARE or unsupported_share(mesh, support.distance < _FAR) > _FAR_SHARE
+    if holes == "open" or (holes == "auto" and (made_up or _is_flat(work.scene.points))):
+        return trim_mesh(mesh, support)
+    return mesh
+
+
+def _lengths_on(work: _Work, mesh: Mesh) -> Tensor:
+    """[V] the smoothing length at each vertex."""
+    lengths, lattice = work.state["lengths"], work.problem.lattice
+    if len(lengths) > 1 and mesh.vertex_count:
+        lengths = lengths[nearest(mesh.vertices, node_positions(lattice)).index]
+    return lengths.clamp(min=SHORTEST * lattice.spacing).expand(mesh.vertex_count)
 
 
 def _is_flat(points: Tensor) -> bool:
@@ -352,8 +378,9 @@ def _finish(work: _Work, mesh: Mesh) -> Mesh:
 
 
 def _check_options(options: SurfaceOptions) -> None:
-    if options.holes not in ("auto", "open", "closed"):
-        raise ArgumentError(f"{_WHERE}: `holes` must be auto, open or closed, got {options.holes!r}")
+    by_size = isinstance(options.holes, (int, float)) and options.holes >= 0
+    if not by_size and options.holes not in ("auto", "open", "closed"):
+        raise ArgumentError(f"{_WHERE}: `holes` must be auto, open, closed or the width of the widest to close, got {options.holes!r}")
     if options.resolution is not None and not options.resolution > 0:
         raise ArgumentError(f"{_WHERE}: `resolution` must be positive, got {options.resolution}")
     if not options.smoothness > 0:
