@@ -26,6 +26,7 @@ from .view import Contour, View, contour_of, render_view, surface_of
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
+_BETTER = 1.03  # by so much another beginning must fit better to be followed
 _MUCH_ALIKE = 0.8  # correlation with the paint from which on it tells what is in front of the object
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
@@ -152,7 +153,7 @@ def fit_frame(
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
         spread: as in `fit_terms`.
-        others: poses not far from `start` to begin at too; the one that fits best after the first stage goes on.
+        others: poses not far from `start` to begin at too; one that fits clearly better after the first stage goes on.
     """
     pose, moved = start, torch.zeros(6, dtype=torch.float64)
     view, evidence, result = None, None, None
@@ -174,6 +175,8 @@ def fit_frame(
             for begin in ((pose, *others) if stage == 0 else (pose,))
         ]  # fmt: skip
         result = max(results, key=lambda r: score_of(r.support))
+        if score_of(result.support) < _BETTER * score_of(results[0].support):
+            result = results[0]
         pose, moved = result.pose, result.moved
     if view is None or evidence is None or result is None:
         return FrameFit(pose=pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
