@@ -40,7 +40,10 @@ def refine_past_hidden(
 
 
 def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
-    """The image with what hides the object in a pose [4, 4] made unknown, and its surroundings, where the hidden outline may be."""
+    """The image with what hides the object in a pose [4, 4] made unknown, and its surroundings, where the hidden outline may be.
+
+    A box then surrounds a part, and says nothing.
+    """
     if image.foreground is None:
         return image
     x0, y0, x1, y1 = image.box
@@ -50,7 +53,7 @@ def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseIm
     hidden = _grown(~_grown(~(shown & image.known & ~visible), thin), thin)
     if float(hidden.sum()) < _LEAST * float(shown.sum()):
         return image
-    return replace(image, known=image.known & (visible | ~_grown(hidden, around)))
+    return replace(image, known=image.known & (visible | ~_grown(hidden, around)), is_boxed=False)
 
 
 def _grown(mask: Tensor, reach: int) -> Tensor:

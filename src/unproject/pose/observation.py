@@ -28,6 +28,7 @@ class PoseImage(TensorStruct):
         depth: [H, W] camera z in the working frame's unit (diameters), 0 unknown, or None.
         box: (x0, y0, x1, y1) px around the visible part.
         is_sharp: whether `foreground` is a mask, whose outline is the object's.
+        is_boxed: whether the box was given, so that the object's visible part ends at its sides.
     """
 
     camera: Camera
@@ -37,6 +38,7 @@ class PoseImage(TensorStruct):
     depth: Tensor | None
     box: tuple[float, float, float, float]
     is_sharp: bool = True
+    is_boxed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
         _check_depth(depth, mask, box, model)
     return PoseImage(
         camera=plain, color=color, foreground=None if mask is None else mask.clamp(0, 1), known=~unknown,
-        depth=None if depth is None else depth / model.diameter, box=box,
+        depth=None if depth is None else depth / model.diameter, box=box, is_boxed=given.box is not None and mask is None,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Refinement of many poses at once: Levenberg-Marquardt on SE(3) over the terms of kernels/pose_terms.py."""
+"""Refinement of many poses at once: Levenberg-Marquardt on SE(3) over the terms of kernels/pose_terms.py and of a box."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from torch import Tensor
 from ..lie.so3 import so3_exp
 from ..ops.pose_terms import pose_terms
 from ..struct import TensorStruct
+from .box_term import BoxSides, box_term
 from .observation import Observation
 from .views import Views, nearest_view
 
-TERMS = ("region", "outline", "cover", "color", "depth", "edge")
+TERMS = ("region", "outline", "cover", "color", "depth", "edge", "box")
+_BY_POINTS = 6  # of the terms, those of kernels/pose_terms.py
 _TURN, _SHIFT = 0.35, 0.25  # radians and diameters: how far one step may go
 
 
@@ -29,6 +31,7 @@ class TermWeights:
         color: surface colours under an estimated light and gain.
         depth: measured points to tangent planes.
         edge: from the object's outline to edges of the image.
+        box: from where the object's outline ends to the sides of a box.
     """
 
     region: float = 1.0
@@ -37,9 +40,10 @@ class TermWeights:
     color: float = 1.0
     depth: float = 1.5
     edge: float = 0.0
+    box: float = 0.7
 
     def tensor(self) -> Tensor:
-        """[6] in the order of TERMS."""
+        """[7] in the order of TERMS."""
         return torch.tensor([getattr(self, name) for name in TERMS], dtype=torch.float64)
 
 
@@ -50,7 +54,7 @@ class Scored(TensorStruct):
     Attributes:
         poses: [B, 4, 4] float64, working frame.
         cost: [B] weighted mean of the terms, 0 to 1.
-        terms: [B, 6] each term's cost; shares: [B, 6] share of the points it is from.
+        terms: [B, 7] each term's cost; shares: [B, 7] share of the points it is from.
         information: [B, 6, 6] Gauss-Newton matrix of the cost over (shift, turn about the middle).
     """
 
@@ -80,13 +84,15 @@ class Sight(TensorStruct):
 
     Attributes:
         observation: its maps.
-        weights: [6] of the terms (0 where the image has no data for one).
+        weights: [7] of the terms (0 where the image has no data for one).
+        sides: of the box that was given, or None.
         from_first: [4, 4] float64 camera_from_first: this camera's frame from that of the first image, working unit.
     """
 
     observation: Observation
     weights: Tensor
     from_first: Tensor
+    sides: BoxSides | None = None
 
 
 FindViews = Callable[[Tensor], tuple[Views, Tensor]]
@@ -107,15 +113,21 @@ def evaluate(
     k = camera.intrinsics.double()
     lens = torch.stack([k[0, 0], k[1, 1], k[0, 2], k[1, 2]])
     sigmas = torch.tensor([pixels, pixels, observation.color_sigma * scale.color, scale.depth, min(pixels, 4.0)], dtype=torch.float64)
+    here = sight.from_first @ poses
     costs, matrix, slope = pose_terms(
-        views.points, views.rim, views.areas, view, sight.from_first @ poses, observation.maps, observation.outline, lens, sigmas, weights,
+        views.points, views.rim, views.areas, view, here, observation.maps, observation.outline, lens, sigmas, weights[:_BY_POINTS],
         observation.mask_area, max(3 * scale.depth, 0.06), derive,
     )  # fmt: skip
+    boxed, weight = costs.new_zeros(len(poses)), float(weights[_BY_POINTS])
+    if weight > 0 and sight.sides is not None:
+        boxed, more, push = box_term(views.rim[view], here, sight.sides, lens, observation.size, pixels)
+        matrix, slope = matrix + weight * more, slope + weight * push
     total = max(float(weights.sum()), 1e-9)
     back = torch.block_diag(turn, turn)  # from motions in the first camera's frame to this one's
     information, slope = back.T @ matrix @ back / total, slope @ back / total
-    cost = (costs[:, :6] * weights).sum(1) / total
-    return Scored(poses=poses, cost=cost, terms=costs[:, :6], shares=costs[:, 6:], information=information), slope
+    terms = torch.cat([costs[:, :_BY_POINTS], boxed[:, None]], 1)
+    shares = torch.cat([costs[:, _BY_POINTS:], torch.full_like(boxed, float(weight > 0))[:, None]], 1)
+    return Scored(poses=poses, cost=(terms * weights).sum(1) / total, terms=terms, shares=shares, information=information), slope
 
 
 def evaluate_all(

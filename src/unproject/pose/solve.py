@@ -13,6 +13,7 @@ from torch import Tensor
 from ..lie.se3 import se3_inverse
 from ..lie.so3 import so3_exp
 from ..struct import TensorStruct
+from .box_term import box_sides
 from .hypotheses import distinct, distinct_rows, place_behind, place_by_box, place_by_mask, turned_views
 from .object_model import ObjectModel
 from .observation import PoseImage, observe
@@ -117,14 +118,16 @@ def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: Ob
     """An image with the weights of the terms that it has data for, and its place beside the first image."""
     wanted = weights.tensor()
     has_mask, has_color = image.foreground is not None, image.color is not None
-    scale = [float(has_mask), float(has_mask), float(has_mask), float(has_color), float(image.depth is not None), float(has_color)]
+    has_depth = image.depth is not None
+    scale = [float(v) for v in (has_mask, has_mask, has_mask, has_color, has_depth, has_color, image.is_boxed)]
     if has_color and not model.is_colored:
         scale[3] = _PLAIN
     if not image.is_sharp:
         scale[:3] = [_BLURRED * factor for factor in scale[:3]]
     observation = observe(image, resolution=resolution, blur=blur)
     weight = wanted * torch.tensor(scale, dtype=torch.float64)
-    return Sight(observation=observation, weights=weight, from_first=between_cameras(image, first, model))
+    sides = box_sides(image.box, image.camera, observation.camera) if image.is_boxed else None
+    return Sight(observation=observation, weights=weight, from_first=between_cameras(image, first, model), sides=sides)
 
 
 def between_cameras(image: PoseImage, first: PoseImage, model: ObjectModel) -> Tensor:
@@ -188,8 +191,8 @@ def _first(
         cosine = (torch.einsum("sij,nij->ns", starts[:, :3, :3], poses[:, :3, :3]).amax(1) - 1) / 2
         near = cosine > math.cos(angle)
         poses, view = torch.cat([starts, poses[near]]), torch.cat([nearest_view(views, starts), view[near]])
-    # without the nearest points of the rim, the dearest term
-    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover",))[0]
+    # without the dearest terms, those of the rim
+    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover", "box"))[0]
     best = distinct_rows(poses, scored.cost, options.kept[0], angle_deg=10 if starts is None else 6, shift=0.35)
     own = torch.arange(0 if starts is None else len(starts))
     return scored.pick(torch.cat([own, best[best >= len(own)]]))
