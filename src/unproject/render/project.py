@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..camera.camera import Camera, check_camera
 from ..errors import ArgumentError, ArgumentTypeError, check_indices, check_shape, describe
+from ..ops.affine import map_affine
+from ..reference import affine as reference
 from ..reference.clip import Clipped, clip_near
 from ..struct import TensorStruct, broadcast_shapes
 
@@ -163,9 +165,10 @@ def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple
     except ValueError:
         got = f"{list(vertices.shape[:-2])} and {list(matrix.shape[:-2])}"
         raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
-    points = (vertices @ matrix[..., :3].mT).add_(matrix[..., None, :, 3])  # in place: there may be millions
     per_image = vertices.shape[-2]
-    points = points.expand(*shape, per_image, 3).reshape(-1, 3)
+    own = vertices[None] if vertices.dim() == 2 else vertices.expand(*shape, per_image, 3).reshape(-1, per_image, 3)
+    run = map_affine if vertices.device.type == "cpu" else reference.map_affine
+    points = run(own, matrix.expand(*shape, 3, 4).reshape(-1, 3, 4)).view(-1, 3)
     count = 1
     for size in shape:
         count *= size
