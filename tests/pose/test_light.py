@@ -1,0 +1,76 @@
+"""The light learnt from a known surface, and what is in front of an object."""
+
+from __future__ import annotations
+
+import torch
+
+from unproject.camera.camera import perspective_camera
+from unproject.geometry.primitives import icosphere
+from unproject.pose.color_model import color_index, learn_colors
+from unproject.pose.covered import covered_pixels, covered_view, is_covered
+from unproject.pose.light import learn_light, shading
+from unproject.pose.view import render_view
+
+
+def sunny(count: int = 2000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Albedo, normals that face the camera, and grey values under a sun and an even sky."""
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+    normals[:, 2] = -normals[:, 2].abs()
+    albedo = 50 + 200 * torch.rand(count, generator=generator)
+    sun = torch.nn.functional.normalize(torch.tensor([0.3, -0.5, -0.8]), dim=0)
+    return albedo, normals, albedo * (0.3 + 0.6 * (normals @ sun).clamp(min=0))
+
+
+def test_light_explains_what_a_sun_makes_of_a_surface() -> None:
+    albedo, normals, seen = sunny()
+    light = learn_light(None, albedo, normals, seen)
+    assert light is not None
+    away = (albedo * shading(normals, light)[:, 0] - seen).abs()
+    assert float(away.median()) < 0.05 * float(seen.median())
+
+
+def test_what_is_in_front_hardly_changes_a_light_that_is_known() -> None:
+    albedo, normals, seen = sunny()
+    light = learn_light(None, albedo, normals, seen)
+    covered = seen.clone()
+    covered[normals[:, 0] > 0.5] = 255
+    again = learn_light(light, albedo, normals, covered)
+    assert light is not None and again is not None
+    free = normals[:, 0] <= 0.5
+    away = (albedo * (shading(normals, again) - shading(normals, light))[:, 0]).abs()[free]
+    assert float(away.median()) < 0.05 * float(seen.median())
+
+
+def test_too_few_pixels_leave_the_light_as_it_was() -> None:
+    albedo, normals, seen = sunny(20)
+    known = torch.arange(9.0)
+    assert learn_light(known, albedo, normals, seen) is known
+    assert learn_light(None, albedo, normals, seen) is None
+
+
+def test_a_bar_across_an_object_is_found_and_a_sliver_at_its_rim_is_not() -> None:
+    ball, camera = icosphere(3), perspective_camera(fov_y_deg=40.0, image_size=(120, 160))
+    pose = torch.eye(4)
+    pose[2, 3] = 4.0
+    view = render_view(ball, camera, pose)
+    assert view is not None
+    left, top = view.corner.long().tolist()
+    image = torch.zeros(120, 160, 3, dtype=torch.uint8)
+    image[..., 2] = 200
+    height, width = view.mask.shape
+    image[top : top + height, left : left + width][view.mask] = torch.tensor([200, 40, 40], dtype=torch.uint8)
+    counts = torch.zeros(2, 32768)
+    counts[0, color_index(torch.tensor([200, 40, 40], dtype=torch.uint8))] = 1
+    counts[1, color_index(torch.tensor([0, 0, 200], dtype=torch.uint8))] = 1
+    colors = learn_colors(None, counts, rate=1.0)
+    assert not bool(covered_pixels(image, view, colors, None).any())
+    middle = left + width // 2
+    sliver = image.clone()
+    sliver[:, : left + 8] = torch.tensor([0, 0, 200], dtype=torch.uint8)
+    assert not bool(covered_pixels(sliver, view, colors, None).any())
+    image[:, middle - 12 : middle + 12] = torch.tensor([0, 0, 200], dtype=torch.uint8)
+    covered = covered_pixels(image, view, colors, None)
+    assert covered_view(covered, view).shape == view.mask.shape
+    points = torch.tensor([[0.0, 0.0, -1.0], [-0.75, 0.0, -0.66], [0.75, 0.0, -0.66], [0.0, 0.6, -0.8]])
+    assert is_covered(points, covered, view).tolist() == [True, False, False, True]
