@@ -84,7 +84,7 @@ def main() -> None:
     write_json(options.json, [table])
     if options.write:
         notes = (
-            "Off: more than 20 degrees or 0.3 diameters. `lost`: the tracker said so. `ms`: of a frame's tracking, without making the image."
+            "Off: more than 20 degrees or 0.3 diameters. `lost`: so it says itself. `ms`: of a frame's tracking, without making the image."
         )
         write_results("bench_track", [table], notes=notes)
 
