@@ -167,8 +167,7 @@ def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple
         raise ArgumentError(f"{where}: leading dimensions of `vertices` and `camera` do not broadcast: {got}") from None
     per_image = vertices.shape[-2]
     own = vertices[None] if vertices.dim() == 2 else vertices.expand(*shape, per_image, 3).reshape(-1, per_image, 3)
-    run = map_affine if vertices.device.type == "cpu" else reference.map_affine
-    points = run(own, matrix.expand(*shape, 3, 4).reshape(-1, 3, 4)).view(-1, 3)
+    points = _map_points(own, matrix.expand(*shape, 3, 4).reshape(-1, 3, 4)).view(-1, 3)
     count = 1
     for size in shape:
         count *= size
@@ -176,6 +175,10 @@ def _dense(vertices: Tensor, faces: Tensor, matrix: Tensor, where: str) -> tuple
     images[:, 1] = faces.shape[0]
     images[:, 2] = torch.arange(count) * per_image
     return points.contiguous(), images, shape
+
+
+def _map_points(points: Tensor, matrices: Tensor) -> Tensor:
+    return map_affine(points, matrices) if points.device.type == "cpu" else reference.map_affine(points, matrices)
 
 
 def _ragged(
@@ -194,12 +197,13 @@ def _ragged(
         raise ArgumentError(f"{where}: {meshes} meshes and cameras {list(matrix.shape[:-2])} do not broadcast") from None
     if meshes != shape[-1]:
         raise ArgumentError(f"{where}: a packed batch of one mesh before {shape[-1]} cameras: pass it without offsets")
-    mesh_of_vertex = torch.repeat_interleave(torch.arange(meshes), vertex_ends.diff()).to(vertices.device)
-    each = matrix.expand(*shape, 3, 4)[..., mesh_of_vertex, :, :]
-    points = (each[..., :3] @ vertices[..., None])[..., 0] + each[..., 3]
     repeats = 1
     for size in shape[:-1]:
         repeats *= size
+    each = matrix.expand(*shape, 3, 4).reshape(repeats, meshes, 3, 4)
+    parts = [vertices.new_empty((repeats, 0, 3))]
+    parts += [_map_points(own[None], each[:, mesh]) for mesh, own in enumerate(vertices.split(vertex_ends.diff().tolist()))]
+    points = torch.cat(parts, 1)
     images = torch.stack([face_ends[:-1], face_ends.diff(), torch.zeros_like(face_ends[1:])], 1).repeat(repeats, 1)
     images[:, 2] = torch.arange(repeats).repeat_interleave(meshes) * vertices.shape[0]
     return points.reshape(-1, 3).contiguous(), images, shape
