@@ -27,7 +27,7 @@ def test_light_explains_what_a_sun_makes_of_a_surface() -> None:
     light = learn_light(None, albedo, normals, seen)
     assert light is not None
     away = (albedo * shading(normals, light)[:, 0] - seen).abs()
-    assert float(away.median()) < 0.05 * float(seen.median())
+    assert float(away.median()) < 0.1 * float(seen.median())
 
 
 def test_what_is_in_front_hardly_changes_a_light_that_is_known() -> None:

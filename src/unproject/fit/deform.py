@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..geometry.bvh import build_bvh
+from ..geometry.intersect import self_intersections
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import PointIndex, build_index, knn, nearest
 from ..geometry.normals import vertex_normals
@@ -137,7 +138,12 @@ def deform_mesh(
         number = min(done // options.steps_per_level, options.levels - 1)
         step = done - number * options.steps_per_level
         if done == total - 1:
-            vertices, tangled = untangle(shape.vertices, shape.faces)
+            own = (
+                None
+                if template is None or rebuilds
+                else self_intersections(Mesh(vertices=frame.to_local(template.vertices), faces=shape.faces))
+            )
+            vertices, tangled = untangle(shape.vertices, shape.faces, ignored=own)
             shape, losses = replace(shape, vertices=vertices), {"self-intersections": float(tangled)}
         else:
             if step == 0:

@@ -227,7 +227,7 @@ def _choose_smoothing(work: _Work) -> Stage:
     asked = held_out(points.shape[0])
     make = lambda place: trial_problem(scene, place, points, work.guess, trust_normals=work.trusts_normals)
     previous = make(int(state["trial.place"])) if "trial.place" in state else None
-    while (place := next_trial(scores := _scores_of(state), scene.first_length, len(scene.lengths))) is not None:
+    while (place := next_trial(scores := _scores_of(state), scene.first_length, len(scene.lengths), scene.cell)) is not None:
         problem, length = make(place), scene.lengths[place]
         start = first_state(problem, directions) if previous is None else move_state(work.kept("trial"), previous, problem)
         found, measured = try_length(problem, start, length, asked, directions)

@@ -51,13 +51,13 @@ def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) ->
     return replace(state, values=values, relief=Continued(source.lattice, state.relief)(nodes))
 
 
-def next_trial(scores: Mapping[int, Tensor], first: int, count: int) -> int | None:
+def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float) -> int | None:
     """Which candidate to try next: the first two, then on in the direction in which it gets better."""
     for place in (first, first + 1):
         if place not in scores:
             return place
     tried = sorted(scores)
-    means = [float(score.mean()) for score in _scores([scores[place] for place in tried])]
+    means = [float(score.mean()) for score in _scores([scores[place] for place in tried], cell)]
     best = tried[means.index(min(means))]
     if best == tried[0] and best > 0:
         return best - 1
@@ -125,7 +125,7 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     """
     if len(places) == 0:
         return 0, torch.zeros(0, dtype=torch.int64)
-    scores = torch.stack(_scores(measured))
+    scores = torch.stack(_scores(measured, cell))
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
     has_normals = float(measured[0][:, 1].abs().max()) > 0
     typical = scores.mean(1) if has_normals else torch.stack([score[near].mean(1) for score in scores]).median(1).values
@@ -142,12 +142,13 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     return whole, surely.argmin(0).where(surely.amin(0) < -blur, whole)
 
 
-def _scores(measured: list[Tensor]) -> list[Tensor]:
+def _scores(measured: list[Tensor], cell: float) -> list[Tensor]:
     """[A] a candidate: squared distances, and less weight on squared differences of normals, each relative to the least mean of any.
 
-    Distances beyond four standard deviations, and normals that differ by more than 1, count as that.
+    Distances beyond four standard deviations, and normals that differ by more than 1, count as that. The deviation is at least what the
+    lattice cannot tell: on planes it would vanish, and edges would not count.
     """
-    noise = min(1.4826 * float(m[:, 0].abs().median()) for m in measured)
-    squares = [torch.stack([m[:, 0].abs().clamp(max=4 * noise + 1e-9), m[:, 1].clamp(max=1)], dim=1).double().square() for m in measured]
+    noise = max(min(1.4826 * float(m[:, 0].abs().median()) for m in measured), _BLUR * cell)
+    squares = [torch.stack([m[:, 0].abs().clamp(max=4 * noise), m[:, 1].clamp(max=1)], dim=1).double().square() for m in measured]
     least = torch.stack([square.mean(0) for square in squares]).amin(0).clamp(min=1e-18)
     return [square[:, 0] / least[0] + _NORMAL_SHARE * square[:, 1] / least[1] for square in squares]

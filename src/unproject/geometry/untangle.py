@@ -14,8 +14,12 @@ _FALLOFF = 0.7  # of the smoothing from ring to ring
 _MARGIN = 8  # rings around the touched vertices that are searched
 
 
-def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
+def untangle(vertices: Tensor, faces: Tensor, *, ignored: Tensor | None = None) -> tuple[Tensor, int]:
     """Smooth the places where a mesh goes through itself, and where that does not help more rings around them, until it does not.
+
+    Args:
+        ignored: [P, 2] pairs of faces that may intersect, such as those of a template whose parts are put into one another: smoothing
+            would not part them and would spread over the whole.
 
     Returns:
         vertices, and the number of pairs of faces that still intersect (0 unless sheets lie through each other as a whole).
@@ -24,7 +28,7 @@ def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
     i, j = topology.edges.T
     degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
     for number in range(_ROUNDS):
-        pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
+        pairs = _crossings(vertices, faces, ignored)
         if len(pairs) == 0:
             return vertices, 0
         marked = torch.zeros(vertices.shape[0])
@@ -33,7 +37,13 @@ def untangle(vertices: Tensor, faces: Tensor) -> tuple[Tensor, int]:
         for _ in range(3):
             mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
             vertices = torch.lerp(vertices, mean, 0.5 * marked[:, None].to(vertices.dtype))
-    return vertices, len(self_intersections(Mesh(vertices=vertices, faces=faces)))
+    return vertices, len(_crossings(vertices, faces, ignored))
+
+
+def _crossings(vertices: Tensor, faces: Tensor, ignored: Tensor | None) -> Tensor:
+    """Pairs of faces [P, 2] that intersect and are not ignored, nor share a face with an ignored pair."""
+    pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
+    return pairs if ignored is None else pairs[~torch.isin(pairs, ignored).any(1)]
 
 
 def untangle_near(mesh: Mesh, touched: Tensor) -> Mesh:

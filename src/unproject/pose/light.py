@@ -11,7 +11,7 @@ from torch import Tensor
 
 _TERMS = 9
 _ROUNDS = 3
-_INERTIA, _EVENNESS = 0.3, 0.01  # weight of what was known before, or else of light from everywhere, as a share of the pixels
+_INERTIA, _EVENNESS = 0.3, 0.03  # weight of what was known before, or else of light from everywhere, as a share of the pixels
 _LEAST = 0.05  # of the brightness of what faces no light
 _FEWEST = 50  # pixels
 
