@@ -31,7 +31,7 @@ from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
 from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
 from .track_terms import step_motion
-from .view import Contour, View, contour_of, render_view
+from .view import View, render_view
 
 _NEW_KEYFRAME_DEG = 12.0
 _NEW_VIEW_DEG = 25.0
@@ -104,8 +104,7 @@ class TrackState(TensorStruct):
     Attributes:
         pose, before: in the last two frames.
         trusted: where it was last seen well.
-        knowledge: colours and the keyframe.
-        contour: as last rendered.
+        knowledge: colours, light and the keyframe.
         gallery: keyframes from different sides.
         missed: frames in a row that did not fit.
         lost: whether it is to be looked for.
@@ -116,7 +115,6 @@ class TrackState(TensorStruct):
     before: Tensor
     trusted: Tensor
     knowledge: Knowledge
-    contour: Contour
     gallery: tuple[Keyframe, ...] = ()
     missed: int = 0
     lost: bool = False
@@ -209,7 +207,7 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
     if view is None:
         raise DataError(f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image")
     knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None, light=light_seen(None, frame, model, view))
-    state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge, contour=contour_of(view, count=options.outline_points))
+    state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge)
     stay = fit_frame(pose, frame, model, camera, knowledge, options, moves=False)
     moved = fit_frame(pose, frame, model, camera, knowledge, options)
     fit = moved if moved.confidence > stay.confidence + _CLEARLY_BETTER else stay
@@ -233,13 +231,13 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         return state, replace(fit, support={"outline": 0.0})
     if gone:  # what was fitted is something else
         return replace(state, before=state.pose, missed=missed), replace(fit, pose=state.pose)
-    return replace(state, pose=fit.pose, before=fit.pose, missed=missed, contour=fit.contour or state.contour), fit
+    return replace(state, pose=fit.pose, before=fit.pose, missed=missed), fit
 
 
 def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel, options: TrackOptions) -> TrackState:
     """The state after a frame that was fitted: colours and keyframes are learnt where the fit is trusted."""
     usual = max(fit.score, state.usual + _USUAL * (fit.score - state.usual))
-    state = replace(state, before=state.pose, pose=fit.pose, contour=fit.contour or state.contour, missed=0, lost=False, usual=usual)
+    state = replace(state, before=state.pose, pose=fit.pose, missed=0, lost=False, usual=usual)
     if fit.view is None or fit.trust < _LEARN_ABOVE:
         return state
     state = replace(state, trusted=fit.pose)
@@ -264,7 +262,7 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
 
 def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> tuple[TrackState, FrameFit]:
     """Look for a lost object; it is found where a hypothesis is confirmed by its outline and, if it has one, its texture."""
-    best = FrameFit(pose=state.pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+    best = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
     if not options.search:
         return state, best
     nothing, most = best, 0.0

@@ -80,11 +80,10 @@ class Knowledge(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFit:
-    """A fitted pose. `view` and `contour` are None where the pose shows nothing in the image; the rest is as in `Evidence`."""
+    """A fitted pose. `view` is None where the pose shows nothing in the image; the rest is as in `Evidence`."""
 
     pose: Tensor
     view: View | None
-    contour: Contour | None
     covariance: Tensor
     covered: Tensor | None = None
     visible: float = 1.0
@@ -179,12 +178,11 @@ def fit_frame(
             result = results[0]
         pose, moved = result.pose, result.moved
     if view is None or evidence is None or result is None:
-        return FrameFit(pose=pose, view=None, contour=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+        return FrameFit(pose=pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
     seen = replace(view, camera_from_object=pose.float())  # after the last small steps it would hardly look different
     return FrameFit(
         pose=pose,
         view=seen,
-        contour=evidence.contour,
         covariance=result.covariance,
         covered=evidence.covered,
         visible=evidence.visible,
