@@ -15,12 +15,14 @@ from unproject.geometry.join import join_meshes
 from unproject.pose.appearance import fit_texture, fit_vertex_colors
 from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
 from unproject.pose.hidden import without_hidden
+from unproject.pose.hypotheses import place_by_mask, place_cut, turned_views
 from unproject.pose.metrics import rotation_error_deg
 from unproject.pose.object_model import make_object_model
 from unproject.pose.prepare import prepare
 from unproject.pose.segment import segment_box
 from unproject.pose.solve import SolverOptions, depth_reversed
 from unproject.pose.symmetry import find_symmetries
+from unproject.pose.views import template_views
 
 EFFORT = SolverOptions(view_count=100, turn_count=12, kept=(60, 20, 8, 4))
 OPTIONS = PoseOptions(solver=EFFORT)
@@ -264,6 +266,25 @@ def test_mask_that_something_cuts_off(block: up.Mesh, full: PoseInput) -> None:
     mask = full.mask.clone()
     mask[:, : int(left + 0.25 * (right - left))] = False
     check(estimate_pose(block, PoseInput(camera=CAMERA, color=full.color, mask=mask), options=OPTIONS), angle=3.0, shift=0.04)
+
+
+def test_hypotheses_for_a_part_hidden_behind_a_slanted_edge(block: up.Mesh, full: PoseInput) -> None:
+    assert full.mask is not None
+    across = torch.arange(160)[None] * 0.4 + torch.arange(120)[:, None] * 0.9
+    seen = full.mask & (across > torch.quantile(across[full.mask], 0.3))
+    model = make_object_model(block)
+    image, truth = prepare(PoseInput(camera=CAMERA, mask=seen), model), model.to_working(true_pose())
+    views = template_views(model, count=100, distance=3.0, folder=None)
+    rotations, view = turned_views(views, 24)
+    cut, _ = place_cut(image, views, rotations, view, 0.3)
+    whole = place_by_mask(image, views, rotations, view)
+    assert _least_shift(cut, truth) < 0.06 < 0.2 < _least_shift(whole, truth)
+
+
+def _least_shift(poses: Tensor, truth: Tensor) -> float:
+    """Of poses turned by less than 20 degrees from the truth, the least distance from it."""
+    near = (torch.einsum("ij,nij->n", truth[:3, :3], poses[:, :3, :3]) - 1) / 2 > math.cos(math.radians(20))
+    return float((poses[near, :3, 3] - truth[:3, 3]).norm(dim=1).min())
 
 
 def test_box_of_the_part_that_is_seen(block: up.Mesh, full: PoseInput) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,14 +19,15 @@ from .locate import Located, locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
 from .prepare import Box, PoseInput, box_of_pose, guess_foreground, prepare, shown_by
-from .refine import TERMS, Scored, TermWeights, orbit_of
-from .solve import SolverOptions, SolverStep, finest_sights, judge, solve
+from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
+from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
 
 _TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be out of question
 _SAME_ANGLE, _SAME_SHIFT = math.radians(6.0), 0.06
 _CORRELATION = 4.0  # neighbouring points whose errors are alike count as one
 _LIKELY = 0.01
+_POOR = 0.9  # below this fit, something may hide a part
 _DOUBT = 0.15  # in cost: what an inexact outline may hide, where neither colours nor depth tell poses apart
 
 
@@ -159,20 +161,34 @@ def estimate_pose_steps(
     orbit = orbit_of(starts[0], upward, target) if options.position_only and start is not None and starts is not None else None
     mirrors = None if starts is not None else found.mirrors
     ready = [_with_foreground(model, image, one, starts) for image, one in zip(seen, given)]
+    search = partial(_solve_twice, model, options=options, starts=starts, angle=angle, mirrors=mirrors, orbit=orbit)
+    ready, scored = yield from search(ready, solver=options.solver)
+    if starts is None and _best_fit(model, ready, scored, options) < _POOR:
+        ready, more = yield from search(ready, solver=for_hidden(options.solver))
+        poses = torch.cat([scored.poses, more.poses])
+        scored = judge(model, poses, finest_sights(ready, options.weights, model, options.solver))
+    yield _answer(model, ready, scored, found, options, certainty)
+
+
+def _solve_twice(
+    model: ObjectModel, images: Sequence[PoseImage], *, solver: SolverOptions, options: PoseOptions, starts: Tensor | None, angle: float,
+    mirrors: Tensor | None, orbit: Orbit | None,
+) -> Generator[SolverStep, None, tuple[Sequence[PoseImage], Scored]]:  # fmt: skip
+    """Solve, again with what the pose says of the colours where the foreground is a guess, and past what hides the object."""
     step: SolverStep | None = None
-    for step in solve(model, ready, options.weights, options.solver, starts=starts, start_angle=angle, mirrors=mirrors, orbit=orbit):
+    for step in solve(model, images, options.weights, solver, starts=starts, start_angle=angle, mirrors=mirrors, orbit=orbit):
         yield step
     assert step is not None
     scored = step.scored
-    if any(image.foreground is not None and not image.is_sharp for image in ready):  # look again, with what the pose says of the colours
-        ready = [_relearned(model, image, scored.poses[0]) for image in ready]
-        around = scored.poses[: options.solver.kept[3]]
-        for step in solve(model, ready, options.weights, options.solver, starts=around, start_angle=0.0, orbit=orbit):
+    if any(image.foreground is not None and not image.is_sharp for image in images):
+        images = [_relearned(model, image, scored.poses[0]) for image in images]
+        around = scored.poses[: solver.kept[3]]
+        for step in solve(model, images, options.weights, solver, starts=around, start_angle=0.0, orbit=orbit):
             yield step
         scored = step.scored
-    scored = refine_past_hidden(model, ready, options.weights, options.solver, scored, orbit=orbit)
+    scored = refine_past_hidden(model, images, options.weights, solver, scored, orbit=orbit)
     yield SolverStep(index=step.index + 1, name="what is hidden", scored=scored)
-    yield _answer(model, ready, scored, found, options, certainty)
+    return images, scored
 
 
 def _symmetries(model: ObjectModel, given: Tensor | None, options: PoseOptions) -> Symmetries:
@@ -267,6 +283,13 @@ def goodness(scored: Scored, index: int, used: Tensor) -> float:
             bad, good = limits[name]
             values.append(min(1.0, max(0.0, (bad - float(scored.terms[index, t])) / (bad - good))))
     return min(values)
+
+
+def _best_fit(model: ObjectModel, images: Sequence[PoseImage], scored: Scored, options: PoseOptions) -> float:
+    """`goodness` of the cheapest pose."""
+    sights = finest_sights(images, options.weights, model, options.solver)
+    used = torch.stack([sight.weights for sight in sights]).sum(0) > 0
+    return goodness(scored, int(scored.cost.argmin()), used)
 
 
 def _covariance(scored: Scored, index: int, diameter: float, image_count: int) -> Tensor:

@@ -13,6 +13,7 @@ from .refine import Scored
 from .views import Views
 
 _MOST_HIDDEN, _LEAST_HIDDEN = 0.4, 0.9  # shares of an object's length that are seen, if something hides one end
+_CUTS = 8  # directions in which something may hide a part
 
 
 def turned_views(views: Views, turns: int) -> tuple[Tensor, Tensor]:
@@ -30,16 +31,9 @@ def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tenso
     Args:
         rotations: [N, 3, 3] for an object on the optical axis; they are turned along to the ray of the mask.
     """
-    assert image.foreground is not None
-    weight = image.foreground.double() * image.known
-    height, width = weight.shape
-    fx, fy, cx, cy = (float(v) for v in (image.camera.intrinsics[0, 0], image.camera.intrinsics[1, 1], *image.camera.intrinsics[:2, 2]))
-    total = float(weight.sum())
-    x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum()) / total
-    y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum()) / total
-    ray = torch.tensor([(x - cx) / fx, (y - cy) / fy, 1.0], dtype=torch.float64)
+    weight, ray, area = _moments(image)
     cosine = 1 / float(ray.norm())
-    solid_angle = total * cosine**3 / (fx * fy)
+    solid_angle = area * cosine**3
     distance = (views.areas.double()[view] / solid_angle).sqrt()
     measured = _median_depth(image, weight > 0.5)
     if measured is not None:
@@ -48,6 +42,40 @@ def place_by_mask(image: PoseImage, views: Views, rotations: Tensor, view: Tenso
     turn = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), toward)
     offset = _in_plane(rotations, views, view)
     return _poses(turn @ rotations, distance[:, None] * toward - offset @ turn.T)
+
+
+def place_cut(image: PoseImage, views: Views, rotations: Tensor, view: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Poses [8 N, 4, 4] of an object of which something hides a share, on one side of a line in any of eight directions, and their views.
+
+    What is left of each silhouette has the mask's centroid and area, or with depth, its median depth.
+    """
+    weight, ray, area = _moments(image)
+    whole = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), ray / ray.norm()) @ rotations
+    seen = torch.einsum("nij,npj->npi", whole[:, :2].float(), views.points[view][..., :3])
+    depth = (views.areas.double()[view] * (1 - share) / area).sqrt()
+    measured = _median_depth(image, weight > 0.5)
+    if measured is not None:
+        depth = measured + views.nearer.double()[view]
+    poses = []
+    for k in range(_CUTS):
+        angle = 2 * math.pi * k / _CUTS
+        along = seen[..., 0] * math.cos(angle) + seen[..., 1] * math.sin(angle)
+        left = along.topk(round((1 - share) * along.shape[1]), dim=1).indices
+        middle = seen.gather(1, left[..., None].expand(-1, -1, 2)).mean(1).double()
+        poses.append(_poses(whole, depth[:, None] * ray - torch.nn.functional.pad(middle, (0, 1))))
+    return torch.cat(poses), view.repeat(_CUTS)
+
+
+def _moments(image: PoseImage) -> tuple[Tensor, Tensor, float]:
+    """The mask's weights [H, W]; the ray [3] at depth 1 through its centroid, and its area there."""
+    assert image.foreground is not None
+    weight = image.foreground.double() * image.known
+    height, width = weight.shape
+    fx, fy, cx, cy = (float(v) for v in (image.camera.intrinsics[0, 0], image.camera.intrinsics[1, 1], *image.camera.intrinsics[:2, 2]))
+    total = float(weight.sum())
+    x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum()) / total
+    y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum()) / total
+    return weight, torch.tensor([(x - cx) / fx, (y - cy) / fy, 1.0], dtype=torch.float64), total / (fx * fy)
 
 
 def place_by_box(image: PoseImage, views: Views, rotations: Tensor, view: Tensor) -> Tensor:

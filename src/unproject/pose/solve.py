@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from ..lie.se3 import se3_inverse
 from ..lie.so3 import so3_exp
 from ..struct import TensorStruct
 from .box_term import box_sides
-from .hypotheses import distinct, distinct_rows, place_behind, place_by_box, place_by_mask, turned_views
+from .hypotheses import distinct, distinct_rows, place_behind, place_by_box, place_by_mask, place_cut, turned_views
 from .object_model import ObjectModel
 from .observation import PoseImage, observe
 from .refine import FindViews, Orbit, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
@@ -23,6 +23,7 @@ from .views import Views, nearest_view, render_views, template_views
 _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone they show
 _NUDGED, _NUDGE_DEPTH, _NUDGE_TURN = 3, 0.06, 0.14  # how many of the best poses; share of the distance; radians
 _BLURRED = 0.4  # weight of a guessed mask
+_HIDDEN = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class SolverOptions:
     Attributes:
         view_count, turn_count: directions, and turns about the optical axis, of the hypotheses.
         kept: hypotheses that are refined by templates, then finer, then by rendering, then to the end.
+        hidden_share: share of the object that something is taken to hide, on one side of a line.
         resolution: pixels of the object's longer side while refining; twice as many at the end.
         cache_folder: where templates are kept, or None.
     """
@@ -39,8 +41,14 @@ class SolverOptions:
     view_count: int = 400
     turn_count: int = 24
     kept: tuple[int, int, int, int] = (300, 80, 20, 6)
+    hidden_share: float = 0.0
     resolution: float = 110.0
     cache_folder: Path | None = None
+
+
+def for_hidden(options: SolverOptions) -> SolverOptions:
+    """The search for an object of which something hides a part: from other hypotheses, of which more are kept, for costs mislead."""
+    return replace(options, hidden_share=_HIDDEN, kept=tuple(2 * count for count in options.kept))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +209,8 @@ def _first(
 def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple[Tensor, Tensor]:
     """Poses from all directions, placed by the mask or by the box, and their views."""
     rotations, view = turned_views(views, options.turn_count)
+    if options.hidden_share > 0:
+        return place_cut(image, views, rotations, view, options.hidden_share)
     boxed = place_by_box(image, views, rotations, view)  # as large as a mask even if something hides a corner of it
     guessed = image.foreground is None or not image.is_sharp
     placed = [boxed] if guessed else [place_by_mask(image, views, rotations, view)]
