@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
@@ -75,9 +76,10 @@ def _encode_colors(colors: Tensor | None) -> str | None:
 
 
 def _curves(losses: Sequence[Mapping[str, float]], width: int = 1000, height: int = 280) -> str:
-    """Loss curves over steps as SVG, logarithmic in the value."""
-    names = list(dict.fromkeys(name for step in losses for name in step))
-    values = [v for step in losses for v in step.values() if math.isfinite(v) and v > 0]
+    """Loss curves over steps as SVG, logarithmic in the value. What one step alone tells, such as a number of points, is no curve."""
+    steps = Counter(name for step in losses for name in step)
+    names = [name for name, count in steps.items() if count > 1 or len(losses) == 1]
+    values = [step[name] for step in losses for name in names if math.isfinite(step.get(name, 0)) and step.get(name, 0) > 0]
     if not values:
         return "<p>No losses were recorded.</p>"
     low, high = math.floor(math.log10(max(min(values), max(values) * 1e-9))), math.ceil(math.log10(max(values)) + 1e-9)
