@@ -49,6 +49,7 @@ _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
+_POOR, _HELD = 0.5, 0.35  # share of the usual score below which a pose is held; how far it may move then, as a share of what is usual
 _USUAL = 0.03  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _LOOK_GAIN = 0.17, 0.06, 1.1  # radians; share of the distance; how much better one must be
 _LEARN_FROM = 10_000  # pixels of the image
@@ -222,6 +223,8 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
     fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
     fit = _second_look(fit, state, frame, model, camera, options)
+    if fit.view is not None and fit.score < _POOR * state.usual:  # what little is seen may say anything: the object hardly moves meanwhile
+        fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, spread=_HELD)
     if fit.view is not None and fit.trust >= _LOST_BELOW:
         return _keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.trust < _GONE_BELOW
