@@ -163,11 +163,11 @@ def estimate_pose_steps(
     ready = [_with_foreground(model, image, one, starts) for image, one in zip(seen, given)]
     search = partial(_solve_twice, model, options=options, starts=starts, angle=angle, mirrors=mirrors, orbit=orbit)
     ready, scored = yield from search(ready, solver=options.solver)
+    poses = scored.poses
     if starts is None and _best_fit(model, ready, scored, options) < _POOR:
         ready, more = yield from search(ready, solver=for_hidden(options.solver))
-        poses = torch.cat([scored.poses, more.poses])
-        scored = judge(model, poses, finest_sights(ready, options.weights, model, options.solver))
-    yield _answer(model, ready, scored, found, options, certainty)
+        poses = torch.cat([poses, more.poses])
+    yield _answer(model, ready, poses, found, options, certainty)
 
 
 def _solve_twice(
@@ -245,11 +245,11 @@ def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
 
 
 def _answer(
-    model: ObjectModel, images: Sequence[PoseImage], scored: Scored, found: Symmetries, options: PoseOptions, certainty: float
+    model: ObjectModel, images: Sequence[PoseImage], refined: Tensor, found: Symmetries, options: PoseOptions, certainty: float
 ) -> PoseEstimate:  # fmt: skip
     """Candidates without repetitions, with confidence and covariance; `certainty` (0 to 1) is that of the place."""
     sights = finest_sights(images, options.weights, model, options.solver)
-    scored = judge(model, scored.poses, sights)
+    scored = judge(model, refined, sights)
     scored = scored.pick(scored.cost.argsort())
     poses = model.from_working(scored.poses)
     kept = [0]

@@ -15,6 +15,7 @@ from ..lie.so3 import so3_exp, so3_log
 from ..render.rasterize import rasterize
 from ..struct import TensorStruct
 from .color_model import ColorModel, color_index
+from .hypotheses import rotation_between
 from .light import shading
 
 _WIDTH = 96  # pixels of the small image in which hypotheses are compared
@@ -141,8 +142,7 @@ def _hypotheses(place: Tensor, rotations: Tensor, small: Camera, distance: float
     ray = torch.linalg.inv(small.intrinsics) @ torch.cat([place, torch.ones(1)])
     ray = ray / ray.norm()
     if relative:
-        axis = torch.stack([-ray[1], ray[0], torch.zeros(())])  # z x ray
-        rotations = so3_exp(axis / axis.norm().clamp(min=1e-9) * torch.atan2(axis.norm(), ray[2])) @ rotations
+        rotations = rotation_between(torch.tensor([0.0, 0.0, 1.0]), ray) @ rotations
     poses = torch.eye(4).repeat(len(rotations), 1, 1)
     poses[:, :3, :3], poses[:, :3, 3] = rotations, distance * ray
     return poses
