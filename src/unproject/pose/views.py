@@ -101,7 +101,7 @@ def _render(model: ObjectModel, poses: Tensor, size: int, point_count: int, rim_
     with torch.no_grad():
         fragments = rasterize(model.mesh.vertices, model.mesh.faces, camera)
     mask = fragments.mask
-    count = mask.flatten(1).sum(1)
+    count = mask.flatten(1).view(torch.uint8).sum(1, dtype=torch.int32)
     chosen = _spread(mask, point_count)
     face = fragments.face.flatten(1).gather(1, chosen).clamp(min=0)
     weights = fragments.barycentrics.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, 3))
@@ -125,9 +125,9 @@ def _render(model: ObjectModel, poses: Tensor, size: int, point_count: int, rim_
 def _spread(mask: Tensor, count: int) -> Tensor:
     """[B, count] flat indices of pixels of each mask [B, H, W], evenly in reading order; 0 for an empty mask."""
     flat = mask.flatten(1)
-    total = flat.sum(1)
+    total = flat.view(torch.uint8).sum(1, dtype=torch.int32).long()  # five times faster than of bools
     begin = torch.cat([total.new_zeros(1), total.cumsum(0)])[:-1]
-    pixels = flat.nonzero()[:, 1]
+    pixels = flat.flatten().nonzero()[:, 0] % flat.shape[1]
     if len(pixels) == 0:
         return torch.zeros(len(mask), count, dtype=torch.int64)
     rank = ((torch.arange(count) + 0.5) / count * total[:, None]).long()
@@ -137,19 +137,30 @@ def _spread(mask: Tensor, count: int) -> Tensor:
 def _rim(depth: Tensor, mask: Tensor, poses: Tensor, intrinsics: Tensor, count: int) -> Tensor:
     """[B, count, 3] points on the outlines, object frame, half a pixel outside of the outermost pixels' centres."""
     size = mask.shape[-1]
-    inside = mask.float()[:, None]
-    cross = torch.minimum(
-        -torch.nn.functional.max_pool2d(-inside, (1, 3), stride=1, padding=(0, 1)),
-        -torch.nn.functional.max_pool2d(-inside, (3, 1), stride=1, padding=(1, 0)),
-    )
-    chosen = _spread(((inside > 0) & (cross == 0))[:, 0], count)
-    blur = torch.nn.functional.avg_pool2d(inside, 5, stride=1, padding=2)
-    slope = torch.stack([blur.roll(-1, 3) - blur.roll(1, 3), blur.roll(-1, 2) - blur.roll(1, 2)], -1)[:, 0].flatten(1, 2)
-    normal = -slope.gather(1, chosen[..., None].expand(-1, -1, 2))
-    normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    kept = mask.clone()  # pixels with all four neighbours
+    kept[:, 1:] &= mask[:, :-1]
+    kept[:, :-1] &= mask[:, 1:]
+    kept[:, :, 1:] &= mask[:, :, :-1]
+    kept[:, :, :-1] &= mask[:, :, 1:]
+    chosen = _spread(mask & ~kept, count)
+    normal = _outward(mask, chosen)
     pixel = torch.stack([(chosen % size), chosen.div(size, rounding_mode="floor")], -1) + 0.5 + 0.5 * normal
     z = depth.flatten(1).gather(1, chosen).double()
     focal = intrinsics[:, 0, 0, None]
     x, y = ((pixel[..., a] - intrinsics[:, a, 2, None]) * z / focal for a in (0, 1))
     placed = torch.stack([x, y, z], -1) - poses[:, None, :3, 3]
     return (placed @ poses[:, :3, :3]).float()
+
+
+def _outward(mask: Tensor, chosen: Tensor) -> Tensor:
+    """[B, C, 2] unit normals of masks [B, H, W] at pixels [B, C] (flat indices): downhill of the mask, smoothed over 5 x 5 pixels."""
+    size = mask.shape[-1]
+    row, column = chosen.div(size, rounding_mode="floor"), chosen % size
+    window = torch.arange(-3, 4)
+    rows, columns = ((index[..., None] + window) for index in (row, column))
+    inside = ((rows >= 0) & (rows < size))[..., :, None] & ((columns >= 0) & (columns < size))[..., None, :]
+    flat = rows.clamp(0, size - 1)[..., :, None] * size + columns.clamp(0, size - 1)[..., None, :]
+    near = (mask.flatten(1).gather(1, flat.flatten(1)).view(flat.shape) & inside).float()
+    slope = torch.tensor([-1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0])  # the difference of two means over five, two apart
+    across = torch.stack([near[..., 1:-1, :].sum(-2) @ slope, near[..., :, 1:-1].sum(-1) @ slope], -1)
+    return -across / across.norm(dim=-1, keepdim=True).clamp(min=1e-6)
