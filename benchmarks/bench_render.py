@@ -21,7 +21,6 @@ from harness import Table, parse_arguments, time_all, write_json, write_results
 from torch import Tensor
 
 import unproject as up
-from unproject.geometry.sample import interpolate_vertices
 
 PYTORCH3D = {"soft silhouette + gradient": 22_700.0, "soft Phong + gradient": 25_900.0}  # ms
 PEAK = """
@@ -48,12 +47,10 @@ def with_gradient(function: Callable[[Tensor], Tensor], vertices: Tensor) -> Cal
 
 def phong(fragments: up.SoftFragments, vertices: Tensor, normals: Tensor, colors: Tensor, faces: Tensor) -> Tensor:
     """The colour of every fragment by the course's equation: ambient, diffuse and specular."""
-    at, normal, color = (interpolate_vertices(v, faces, fragments.face, fragments.barycentrics) for v in (vertices, normals, colors))
-    normal, eye = torch.nn.functional.normalize(normal, dim=-1), torch.tensor([0.0, 0.0, 3.0])
-    light = torch.nn.functional.normalize(torch.tensor([2.0, 2.0, 3.0]) - at, dim=-1)
-    cosine = (normal * light).sum(-1, keepdim=True)
-    mirrored = ((2 * cosine * normal - light) * torch.nn.functional.normalize(eye - at, dim=-1)).sum(-1, keepdim=True)
-    return color * (0.2 + 0.7 * cosine.clamp_min(0)) + 0.5 * mirrored.clamp_min(0) ** 20
+    at, normal, color = (up.interpolate_vertices(v, faces, fragments.face, fragments.barycentrics) for v in (vertices, normals, colors))
+    normal, toward_eye = (torch.nn.functional.normalize(v, dim=-1) for v in (normal, torch.tensor([0.0, 0.0, 3.0]) - at))
+    lights = [up.AmbientLight(color=[0.2] * 3), up.PointLight(position=(2.0, 2.0, 3.0), color=[0.7] * 3)]
+    return up.shade_points(at, normal, toward_eye, up.make_reflectance(color, color, 0.7, 20.0), lights)
 
 
 def differentiable(quick: bool) -> Table:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import unproject as up
-from unproject.geometry.sample import interpolate_vertices
+from unproject.ops import fragment_terms as terms_ops
 from unproject.ops import soft_blend as blend_ops
 from unproject.ops import soft_fragments as ops
 from unproject.reference import soft as reference
@@ -22,7 +22,9 @@ def cameras(dtype: torch.dtype = torch.float32, near: float = 0.2) -> up.Camera:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("orthographic", [False, True])
-def test_operator_is_its_twin(dtype: torch.dtype, orthographic: bool) -> None:
+@pytest.mark.parametrize("room", [0, 4])
+def test_fragments_are_those_of_the_twin(dtype: torch.dtype, orthographic: bool, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "_ROOM", room)
     generator = torch.Generator().manual_seed(3)
     points = torch.randn(20, 3, generator=generator, dtype=dtype) * torch.tensor([25.0, 25.0, 0.3], dtype=dtype) + 15
     points[:, 2] -= 13.5
@@ -38,6 +40,32 @@ def test_operator_is_its_twin(dtype: torch.dtype, orthographic: bool) -> None:
     assert len(ours ^ twin) <= (0 if dtype == torch.float64 else len(twin) // 100)  # float32: some lie on the threshold
 
 
+@pytest.mark.parametrize("orthographic", [False, True])
+def test_terms_and_their_gradients_are_those_of_the_twin(orthographic: bool) -> None:
+    """Pairs inside and outside of faces of both windings, in two images that share faces; one face has no area."""
+    generator = torch.Generator().manual_seed(5)
+    points = torch.rand((12, 3), generator=generator, dtype=torch.float64) * torch.tensor([30.0, 30.0, 2.0]).double() + 1
+    faces, images = torch.tensor([[0, 1, 2], [0, 2, 3], [1, 4, 2], [3, 5, 4], [5, 3, 0], [1, 1, 4]]), torch.tensor([[0, 4, 0], [2, 4, 6]])
+    exponents = torch.tensor([[20.0, 3.0], [4.0, 2.0]], dtype=torch.float64)
+    pixel = torch.randint(0, 2 * 18 * 21, (200,), generator=generator)
+    face = torch.where(pixel < 18 * 21, 0, 2) + torch.randint(0, 4, (200,), generator=generator)
+
+    def compute(run, leaf: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return run(leaf, faces, images, pixel[chosen], face[chosen], exponents, 18, 21, orthographic, 6.0)
+
+    results = []
+    for run in (terms_ops.fragment_terms, reference.fragment_terms):
+        leaf = points.clone().requires_grad_()
+        found = compute(run, leaf, face >= 0)
+        flows = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype) for x in found]
+        results.append((*found, *torch.autograd.grad(found, leaf, flows)))
+    for ours, twin in zip(*results):
+        torch.testing.assert_close(ours, twin, atol=1e-9, rtol=1e-9)
+    smooth = (face < 5) & (results[0][0].min(1).values > 0)
+    assert 10 < int(smooth.sum()) < 190
+    assert torch.autograd.gradcheck(lambda p: compute(terms_ops.fragment_terms, p, smooth), points.requires_grad_())
+
+
 def test_linear_attributes_blend_as_soft_rasterize() -> None:
     """Three cameras, one of them in the mesh, so that faces are cut by the near plane; values, depth, both alphas and all gradients."""
     mesh, camera = up.icosphere(1), cameras(torch.float64)
@@ -45,7 +73,7 @@ def test_linear_attributes_blend_as_soft_rasterize() -> None:
     options = {"sigma": 1e-3, "gamma": 1e-2, "background_nearness": 0.2}
     expected = up.soft_rasterize(vertices, mesh.faces, colors, camera, **options)
     fragments = up.soft_fragments(vertices, mesh.faces, camera, least_share=1e-9, **options)
-    found = up.blend_fragments(fragments, interpolate_vertices(colors, mesh.faces, fragments.face, fragments.barycentrics))
+    found = up.blend_fragments(fragments, up.interpolate_vertices(colors, mesh.faces, fragments.face, fragments.barycentrics))
     fields = ("values", "depth", "alpha", "foreground")
     cotangents = [torch.randn_like(getattr(expected, name)) for name in fields]
     for name in fields:
@@ -64,7 +92,7 @@ def test_ragged_batches_are_single_images() -> None:
     camera = cameras()[:2]
     offsets = {"vertex_offsets": batch.vertex_offsets, "face_offsets": batch.face_offsets}
     together = up.soft_fragments(batch.vertices, batch.faces, camera[:, None], **offsets)
-    image = up.blend_fragments(together, interpolate_vertices(batch.vertices, batch.faces, together.face, together.barycentrics))
+    image = up.blend_fragments(together, up.interpolate_vertices(batch.vertices, batch.faces, together.face, together.barycentrics))
     assert image.values.shape == (2, 2, 20, 24, 3)
     for i in range(2):
         for m, mesh in enumerate((small, large)):
@@ -81,7 +109,7 @@ def test_gradients_of_shading() -> None:
     def value(vertices: Tensor, pose: Tensor) -> Tensor:
         camera = up.perspective_camera(pose, image_size=(10, 12), fov_y_deg=40.0)
         fragments = up.soft_fragments(vertices, mesh.faces, camera, sigma=1e-2, gamma=0.1, depth_range=(1.0, 5.0), least_share=1e-12)
-        at = interpolate_vertices(vertices, mesh.faces, fragments.face, fragments.barycentrics)
+        at = up.interpolate_vertices(vertices, mesh.faces, fragments.face, fragments.barycentrics)
         image = up.blend_fragments(fragments, torch.stack([(3 * at).sin().sum(1), at.square().sum(1)], 1))
         return (weights * up.over(image.values, image.foreground, 0.3)).sum()
 

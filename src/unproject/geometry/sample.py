@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError, check_shape
+from ..errors import ArgumentError, DataError, check_indices, check_shape
+from ..ops import interpolate as ops
+from ..reference import interpolate as reference
 from ..struct import TensorStruct
 from .batch import MeshBatch
 from .mesh import Mesh
@@ -80,15 +83,23 @@ def interpolate_vertices(values: Tensor, faces: Tensor, face_index: Tensor, bary
         barycentrics: [N, 3] weights of its corners.
 
     Returns:
-        [N, ...]. Gradient: values and barycentrics.
+        [N, ...].
+
+    Raises:
+        ArgumentError: shapes, or indices out of range.
+
+    Gradient: values and barycentrics. Any order.
     """
     check_shape(faces, ["F", 3], name="faces", where="interpolate_vertices", integer=True)
     check_shape(face_index, ["N"], name="face_index", where="interpolate_vertices", integer=True)
     check_shape(barycentrics, [face_index.shape[0], 3], name="barycentrics", where="interpolate_vertices")
-    corners = faces.index_select(0, face_index).reshape(-1)
-    gathered = values.index_select(0, corners).view(face_index.shape[0], 3, *values.shape[1:])
-    weights = barycentrics.to(values.dtype)
-    return (gathered * weights.view(*weights.shape, *[1] * (values.dim() - 1))).sum(1)
+    check_indices(faces, values.shape[0], name="faces", where="interpolate_vertices")
+    check_indices(face_index, faces.shape[0], name="face_index", where="interpolate_vertices")
+    rows = values.reshape(values.shape[0], math.prod(values.shape[1:]))
+    run = ops.interpolate if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64) else reference.interpolate
+    weights, nothing = barycentrics.to(values.dtype).contiguous(), face_index.new_empty(0, dtype=torch.int64)
+    mixed = run(rows, faces.to(torch.int64).contiguous(), face_index.to(torch.int64).contiguous(), nothing, weights)
+    return mixed.view(face_index.shape[0], *values.shape[1:])
 
 
 def samples_to_points(mesh: Mesh | MeshBatch, samples: SurfaceSamples) -> PointCloud:

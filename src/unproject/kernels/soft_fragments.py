@@ -17,15 +17,15 @@ def list_fragments(
     begin, end, flat, faces, images, job_offsets, offsets, items, band, points, orthographic, look, exponents, least, weight, size,
     starts, counts, pixels, found,
 ):  # fmt: skip
-    """Count, or list, the fragments of the bands [begin, end) of all images: by band, then face, then row.
+    """Count the fragments of the bands [begin, end) of all images, and list those for which there is room: by band, then face, then row.
 
     Args:
         look: (farthest nearness, cull, blur radius, 1 / sigma), lengths in pixels. exponents: as kernels.soft_blend.
         least: share of a pixel's sum of weights from which on a fragment is listed.
         weight: [B * H * pitch] logarithm of the sum of weights, rows of whole lanes; beyond the width it is infinite.
         size: (height, width, pitch).
-        starts: where each band's fragments begin in the list; empty to count only. counts: [bands] written if so.
-        pixels, found: [P] row of [B * H * W], and face.
+        starts: [bands + 1] where the room of each band begins in the lists. counts: [bands] result.
+        pixels, found: results, row of [B * H * W] and face.
     """
     farthest, cull, radius, sharpness = look
     height, width, pitch = size
@@ -35,7 +35,7 @@ def list_fragments(
     zero, one = splat(real(0)), splat(real(1))
     scale, reach, enough = splat(real(sharpness)), splat(real(radius * radius)), splat(real(least))
     hidden = splat(real(-math.log(least)))
-    listed, writes = len(offsets) > 0, len(starts) > 0
+    listed = len(offsets) > 0
     for b in range(begin, end):
         image = b // bands
         row_begin = (b % bands) * band
@@ -43,7 +43,7 @@ def list_fragments(
         base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
         offset, fall = exponents[image, 0], exponents[image, 1]
         start, slope = splat(real(offset)), splat(real(fall))
-        slot = starts[b] if writes else 0
+        slot, room = starts[b], starts[b + 1]
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
             i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
@@ -71,10 +71,9 @@ def list_fragments(
                     share = odds / (one + odds) * exp(power - all_weights)
                     left = bits((share >= enough) & (inside | (d < reach)))
                     while left != 0:
-                        if writes:
+                        if slot < room:
                             pixels[slot] = (image * height + y) * width + x + first_bit(left)
                             found[slot] = f
                         slot += 1
                         left &= left - 1
-        if not writes:
-            counts[b] = slot
+        counts[b] = slot - starts[b]

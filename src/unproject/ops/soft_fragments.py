@@ -13,6 +13,7 @@ from .soft import LANES
 from .soft_blend import soft_blend
 
 _BEYOND = 1e30
+_ROOM = 4  # fragments a pixel for which there is room at first; where a band has more, all are listed once more
 
 
 @operator("unproject::soft_fragments")
@@ -38,13 +39,23 @@ def soft_fragments(
     bands = plan_bands(points, faces, images, **view)
     look = (far_nearness(far, orthographic), cull, float(radius), 1.0 / sigma)
     rest = (look, exponents.numpy(), least, padded.view(-1).numpy(), (height, width, pitch))
-    counts, nothing = np.zeros(bands.count, np.int64), np.empty(0, np.int64)
-    bands.draw(list_fragments, *bands.lists, bands.scene[0], orthographic, *rest, nothing, counts, nothing, nothing)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    pixels, found = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.int64)
-    if len(pixels):
+    counts = np.zeros(bands.count, np.int64)
+
+    def fill(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels, found = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.int64)
         bands.draw(list_fragments, *bands.lists, bands.scene[0], orthographic, *rest, starts, counts, pixels, found)
-    return torch.from_numpy(pixels), torch.from_numpy(found)
+        return pixels, found
+
+    room = _ROOM * width * bands.band
+    starts = np.arange(bands.count + 1) * room
+    lists = fill(starts)
+    if counts.max(initial=0) > room:
+        lists = fill(np.concatenate([[0], np.cumsum(counts)]))
+    else:
+        filled = [slice(start, start + n) for start, n in zip(starts.tolist(), counts.tolist())]
+        lists = [np.concatenate([each[part] for part in filled]) if filled else each for each in lists]
+    pixels, found = (torch.from_numpy(each) for each in lists)
+    return pixels, found
 
 
 @soft_fragments.register_fake

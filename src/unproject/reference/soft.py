@@ -131,3 +131,20 @@ def soft_fragments(
             found.append(torch.stack([pixel + begin + index * len(pixels), drawn[face]]))
     pixel, face = torch.cat(found, 1)
     return pixel, face
+
+
+def fragment_terms(
+    points: Tensor, faces: Tensor, images: Tensor, pixel: Tensor, face: Tensor, exponents: Tensor, height: int, width: int,
+    orthographic: bool, sigma: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Barycentrics, depth and exponent of pairs; arguments and results as ops.fragment_terms.fragment_terms. Differentiable."""
+    image = pixel // (height * width)
+    corners = points[faces[face] + images.to(face.device)[image, 2:]]
+    depths = corners[..., 2]
+    flat = corners[..., :2] if orthographic else corners[..., :2] / corners[..., 2:]
+    center = torch.stack([pixel % width, pixel // width % height], -1).to(flat.dtype) + 0.5
+    weights = clamped_weights(center, flat, depths, orthographic)
+    depth = (weights * depths).sum(-1)
+    _, logit, _ = uncovered(center, flat, sigma, torch.inf)
+    offset, slope = exponents.to(flat).unbind(-1)
+    return weights, depth, torch.nn.functional.logsigmoid(logit) + offset[image] - slope[image] * depth

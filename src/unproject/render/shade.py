@@ -198,8 +198,7 @@ def light_terms(
 def _highlight(normal: Tensor, toward_light: Tensor, toward_eye: Tensor, cosine: Tensor, shininess: Tensor, reflection: str) -> Tensor:
     """cos(sigma)^p [..., 1]; 0 where the light is behind the surface."""
     if reflection == "phong":
-        mirrored = 2 * cosine * normal - toward_light
-        closeness = dot(mirrored, toward_eye)
+        closeness = 2 * cosine * dot(normal, toward_eye) - dot(toward_light, toward_eye)  # of the eye to the mirrored light
     else:
         half = toward_light + toward_eye
         square = dot(half, half)

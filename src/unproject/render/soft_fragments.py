@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..camera.camera import Camera
 from ..errors import ArgumentError, ArgumentTypeError, check_shape
+from ..ops import fragment_terms as terms_ops
 from ..ops import soft_blend as blend_ops
 from ..ops import soft_fragments as ops
 from ..reference import soft as reference
@@ -93,9 +94,12 @@ def soft_fragments(
     nothing, bases = scene.points[:, :0].detach(), torch.zeros(scene.images.shape[0], dtype=torch.int64)
     blend = blend_ops.soft_blend if cpu else reference.soft_blend
     _, _, transmittance, weight = blend(scene.points, scene.faces, scene.images, nothing, bases, exponents, height, width, *view)
-    pairs = ops.soft_fragments if cpu else reference.soft_fragments
-    pixel, face = pairs(scene.points.detach(), scene.faces, scene.images, exponents, weight.detach(), *view, least_share)
-    barycentrics, depth, share = _terms(scene, pixel, face, exponents, (height, width), view)
+    find = ops.soft_fragments if cpu else reference.soft_fragments
+    pixel, face = find(scene.points.detach(), scene.faces, scene.images, exponents, weight.detach(), *view, least_share)
+    terms, sigma_pixels = terms_ops.fragment_terms if cpu else reference.fragment_terms, view[4]
+    pairs = (scene.points, scene.faces, scene.images, pixel, face)
+    barycentrics, depth, power = terms(*pairs, exponents, height, width, orthographic, sigma_pixels)
+    share = _shares(power, pixel, scene.images.shape[0] * height * width)
     if clipped is not None:
         face, barycentrics = _unclip(given, scene, clipped, face, barycentrics)
     lead = (*scene.shape, height, width)
@@ -117,28 +121,13 @@ def blend_fragments(fragments: SoftFragments, values: Tensor) -> SoftImage:
     return SoftImage(values=image[..., :channels], depth=image[..., channels], alpha=fragments.alpha, foreground=fragments.foreground)
 
 
-def _terms(
-    scene: Projection, pixel: Tensor, face: Tensor, exponents: Tensor, size: tuple[int, int], view: tuple
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Barycentrics, depth and share of fragments, by torch, so that they differentiate."""
-    (height, width), (_, _, orthographic, _, sigma, radius) = size, view
-    count = scene.images.shape[0] * height * width
-    image = pixel // (height * width)
-    rows = scene.faces[face] + scene.images.to(face.device)[image, 2:]
-    corners = scene.points.index_select(0, rows.reshape(-1)).view(-1, 3, 3)  # its gradient is several times faster than that of indexing
-    depths = corners[..., 2]
-    flat = corners[..., :2] if orthographic else corners[..., :2] / corners[..., 2:]
-    center = torch.stack([pixel % width, pixel // width % height], -1).to(flat.dtype) + 0.5
-    barycentrics = reference.clamped_weights(center, flat, depths, orthographic)
-    depth = (barycentrics * depths).sum(-1)
-    _, logit, _ = reference.uncovered(center, flat, sigma, radius)
-    offset, slope = exponents.to(flat).unbind(-1)
-    power = torch.nn.functional.logsigmoid(logit) + (offset[image] - slope[image] * depth)
+def _shares(power: Tensor, pixel: Tensor, count: int) -> Tensor:
+    """Weights exp(power) [P] of fragments, divided by their sum over each of `count` pixels."""
     # The strongest of the listed fragments, not the sum of all weights, whose rounding matters where the depth range is short.
     strongest = power.new_full((count,), -torch.inf).scatter_reduce(0, pixel, power.detach(), "amax")
-    share = (power - strongest[pixel]).exp()
-    total = share.new_zeros(count).index_add(0, pixel, share)
-    return barycentrics, depth, share / total.index_select(0, pixel)
+    weight = (power - strongest.index_select(0, pixel)).exp()
+    total = weight.new_zeros(count).index_add(0, pixel, weight)
+    return weight / total.index_select(0, pixel)
 
 
 def _unclip(given: Projection, scene: Projection, clipped: Clipped, face: Tensor, barycentrics: Tensor) -> tuple[Tensor, Tensor]:
