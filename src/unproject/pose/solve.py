@@ -24,6 +24,7 @@ _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone th
 _NUDGED, _NUDGE_DEPTH, _NUDGE_TURN = 3, 0.06, 0.14  # how many of the best poses; share of the distance; radians
 _BLURRED = 0.4  # weight of a guessed mask
 _HIDDEN = 0.3
+_SIFTED = 12  # hypotheses that are looked at closely, for each that is refined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +200,15 @@ def _first(
         cosine = (torch.einsum("sij,nij->ns", starts[:, :3, :3], poses[:, :3, :3]).amax(1) - 1) / 2
         near = cosine > math.cos(angle)
         poses, view = torch.cat([starts, poses[near]]), torch.cat([nearest_view(views, starts), view[near]])
-    # without the dearest terms, those of the rim
-    scored = evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover", "box"))[0]
-    best = distinct_rows(poses, scored.cost, options.kept[0], angle_deg=10 if starts is None else 6, shift=0.35)
+    # without the dearest terms, those of the rim, and all but the best by every third point only
+    rank = lambda views, view, poses: evaluate(views, view, poses, sight, STAGES[0], derive=False, skip=("cover", "box"))[0]
     own = torch.arange(0 if starts is None else len(starts))
+    thin = replace(views, points=views.points[:, ::3].contiguous(), rim=views.rim[:, ::3].contiguous())
+    cost = rank(thin, view, poses).cost
+    cost[own] = -1.0
+    sifted = cost.argsort(stable=True)[: _SIFTED * options.kept[0]]
+    scored = rank(views, view[sifted], poses[sifted])
+    best = distinct_rows(scored.poses, scored.cost, options.kept[0], angle_deg=10 if starts is None else 6, shift=0.35)
     return scored.pick(torch.cat([own, best[best >= len(own)]]))
 
 
