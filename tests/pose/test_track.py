@@ -15,8 +15,10 @@ from unproject.geometry.mesh import Mesh
 from unproject.geometry.primitives import icosphere
 from unproject.io.video import VideoFrame
 from unproject.lie.so3 import so3_exp
+from unproject.pose.covered import at_pixels, is_covered
+from unproject.pose.judge import explained
 from unproject.pose.metrics import rotation_error_deg
-from unproject.pose.track import TrackOptions, TrackTarget, track_object, track_objects
+from unproject.pose.track import TrackOptions, TrackTarget, make_track_model, start, track_object, track_objects
 from unproject.render.interpolate import interpolate
 from unproject.render.rasterize import rasterize
 
@@ -104,6 +106,58 @@ def test_what_passes_in_front_is_survived() -> None:
         frames.append(frame)
     wrong = errors(list(track_object(frames, mesh, camera, poses[0])), poses)
     assert float(wrong.median()) < 2 and float(wrong[-1]) < 3
+
+
+def turned(pose: torch.Tensor, turn: tuple[float, float, float], shift: tuple[float, float, float]) -> torch.Tensor:
+    result = pose.clone()
+    result[:3, :3] = so3_exp(torch.tensor(turn, dtype=torch.float64)) @ pose[:3, :3]
+    result[:3, 3] += torch.tensor(shift, dtype=torch.float64)
+    return result
+
+
+def test_the_true_pose_explains_most_even_behind_a_bar() -> None:
+    """With half of the object behind something, and cells that are known to be covered, the true pose is still the best of many."""
+    camera, mesh, pose = camera_(), painted_shape(), motion(1)[0]
+    camera = replace(camera, far=1e5)
+    model, frame = make_track_model(mesh, TrackOptions()), picture(mesh, camera, pose)
+    target = TrackTarget(mesh=mesh, camera_from_object=pose)
+    state, fit = start(target, frame, model, camera, TrackOptions())
+    centered = pose.clone()
+    centered[:3, 3] += pose[:3, :3] @ model.center
+    assert fit.view is not None and fit.covered is not None
+    frame.color[:, 105:135] = torch.tensor([40, 200, 60], dtype=torch.uint8)
+    covered = torch.zeros_like(fit.covered)
+    others = [
+        turned(centered, turn, shift)
+        for turn in ((0, 0, 0), (0.2, 0, 0), (-0.2, 0, 0), (0, 0.2, 0), (0, -0.2, 0), (0, 0, 0.2), (0, 0, -0.2))
+        for shift in ((0, 0, 0), (6, 0, 0), (-6, 0, 0), (0, 6, 0), (0, 0, 30), (0, 0, -30))
+    ]
+    k = state.knowledge
+    for light in (None, k.light):
+        scores = explained(
+            torch.stack(others), frame.color, k.colors, model.mesh, camera, covered=covered, view=fit.view, paint=model.paint_seen,
+            light=light,
+        )  # fmt: skip
+        assert int(scores.argmax()) == 0
+        assert float(scores[0]) > float(scores[1:].max()) + 0.005
+
+
+def test_cells_of_a_view_at_pixels_of_the_image() -> None:
+    """Looking up covered cells by pixels says the same as by points of the object."""
+    mesh, camera, pose = painted_shape(), camera_(), motion(1)[0]
+    model = make_track_model(mesh, TrackOptions())
+    _, fit = start(TrackTarget(mesh=mesh, camera_from_object=pose), picture(mesh, camera, pose), model, camera, TrackOptions())
+    assert fit.view is not None and fit.covered is not None
+    covered = torch.zeros_like(fit.covered)
+    covered[10:30, 5:25] = True
+    view = fit.view
+    of_pixels = at_pixels(covered, view, torch.arange(180), torch.arange(240))
+    points = model.mesh.vertices
+    seen = (points @ view.camera_from_object[:3, :3].T + view.camera_from_object[:3, 3]) @ camera.intrinsics.T
+    column, row = (seen[:, :2] / seen[:, 2:]).long().unbind(1)
+    agree = of_pixels[row, column] == is_covered(points, covered, view)
+    assert float(agree.float().mean()) > 0.97  # pixels at the border of cells
+    assert 0.05 < float(of_pixels[row, column].float().mean()) < 0.95
 
 
 def test_two_objects_and_a_lens() -> None:

@@ -58,6 +58,13 @@ def is_covered(points: Tensor, covered: Tensor, view: View) -> Tensor:
     return covered[row, column]
 
 
+def at_pixels(covered: Tensor, view: View, rows: Tensor, columns: Tensor) -> Tensor:
+    """[h, w] which pixels of the image at rows [h] and columns [w] lie in covered cells of the view."""
+    row, column = (((p + 0.5 - c) * view.scale / _STEP).floor().long() for p, c in ((rows, view.corner[1]), (columns, view.corner[0])))
+    within = ((row >= 0) & (row < covered.shape[0]))[:, None] & (column >= 0) & (column < covered.shape[1])
+    return within & covered[row.clamp(0, covered.shape[0] - 1)][:, column.clamp(0, covered.shape[1] - 1)]
+
+
 def _mean(cells: Tensor, radius: int) -> Tensor:
     rows = torch.nn.functional.avg_pool2d(cells[None, None].float(), (2 * radius + 1, 1), stride=1, padding=(radius, 0))
     return torch.nn.functional.avg_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))[0, 0]

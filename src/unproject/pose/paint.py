@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -111,18 +111,30 @@ def coat_of(paint: Paint, view: View) -> Coat:
         with torch.no_grad():
             fragments = rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
     shown = fragments.mask
-    rows = _rows_at(paint, fragments.face[shown], fragments.barycentrics[shown])
+    rows = rows_at(paint, fragments.face[shown], fragments.barycentrics[shown])
     normals = torch.nn.functional.normalize(rows[:, 1:] @ view.camera_from_object[:3, :3].T, dim=1)
     return Coat(shown=shown, grey=rows[:, 0], normals=normals)
+
+
+def paint_on(paint: Paint, mesh: Mesh) -> Paint:
+    """The paint of a mesh that stands for the painted one, in the same frame, by what is nearest to each vertex."""
+    if paint.is_whole:
+        return paint
+    near = closest_point(mesh.vertices, (paint.vertices, paint.faces))
+    rows = rows_at(paint, near.face, near.barycentrics)[mesh.faces]
+    number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
+    return replace(
+        paint, vertices=mesh.vertices, faces=mesh.faces, corner_rows=rows, corner_uvs=None, face_texture=number, textures=(), is_whole=True
+    )
 
 
 def coarse_paint(paint: Paint, mesh: Mesh) -> Tensor:
     """[F, 4] grey value and normal of the paint at the middle of each face of a coarser mesh in the same frame."""
     near = closest_point(mesh.vertices[mesh.faces].mean(1), (paint.vertices, paint.faces))
-    return _rows_at(paint, near.face, near.barycentrics)
+    return rows_at(paint, near.face, near.barycentrics)
 
 
-def _rows_at(paint: Paint, face: Tensor, weights: Tensor) -> Tensor:
+def rows_at(paint: Paint, face: Tensor, weights: Tensor) -> Tensor:
     """[P, 4] grey value and normal, in the object's frame, at points of faces."""
     corners = corner_table(len(paint.faces), face.device)
     rows = interpolate_rows(paint.corner_rows.reshape(-1, 4), corners, face, weights)
@@ -143,9 +155,15 @@ def painted_view(coat: Coat, light: Tensor | None) -> Tensor:
     return image
 
 
-def seen_grey(image: Tensor, view: View, coat: Coat) -> tuple[Tensor, Tensor]:
-    """Grey values [S] of a uint8 image [H, W, 3] where it shows some of a coat's pixels, well inside of it; and which those are, [S]."""
+def seen_grey(image: Tensor, view: View, coat: Coat, *, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Grey values [S] of a uint8 image [H, W, 3] where it shows some of a coat's pixels, well inside of it; and which those are, [S].
+
+    Args:
+        hidden: [h, w] pixels of the view that show something else.
+    """
     inside = 1 - torch.nn.functional.max_pool2d(1 - coat.shown[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0]
+    if hidden is not None:
+        inside = inside * ~hidden
     index = inside[coat.shown].nonzero()[:, 0]
     index = index[:: max(1, len(index) // _SAMPLES)]
     rows, columns = coat.shown.nonzero()[index].unbind(1)

@@ -29,7 +29,7 @@ from .color_model import COLOR_BITS, ColorModel, learn_colors
 from .covered import covered_view
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
-from .track_fit import FrameFit, Knowledge, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
+from .track_fit import FrameFit, Knowledge, Rival, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
 from .track_terms import step_motion
 from .view import View, render_view
 
@@ -49,9 +49,8 @@ _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
-_POOR, _HELD = 0.5, 0.35  # share of the usual score below which a pose is held; how far it may move then, as a share of what is usual
 _USUAL = 0.03  # how fast the usual score falls
-_LOOK_TURN, _LOOK_DEPTH, _LOOK_GAIN = 0.17, 0.06, 1.1  # radians; share of the distance; how much better one must be
+_LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 _LEARN_FROM = 10_000  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
 
@@ -110,6 +109,7 @@ class TrackState(TensorStruct):
         missed: frames in a row that did not fit.
         lost: whether it is to be looked for.
         usual: score of a good fit.
+        rivals: other poses that explained the last frame nearly as well, if it was doubtful.
     """
 
     pose: Tensor
@@ -120,6 +120,7 @@ class TrackState(TensorStruct):
     missed: int = 0
     lost: bool = False
     usual: float = 0.0
+    rivals: tuple[Rival, ...] = ()
 
 
 def track_object(
@@ -207,7 +208,8 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
     view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
     if view is None:
         raise DataError(f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image")
-    knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None, light=light_seen(None, frame, model, view))
+    light, noise = light_seen(None, frame, model, view)
+    knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None, light=light, noise=noise)
     state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge)
     stay = fit_frame(pose, frame, model, camera, knowledge, options, moves=False)
     moved = fit_frame(pose, frame, model, camera, knowledge, options)
@@ -222,9 +224,12 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         return _search(state, frame, model, camera, options)
     others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
     fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
-    fit = _second_look(fit, state, frame, model, camera, options)
-    if fit.view is not None and fit.score < _POOR * state.usual:  # what little is seen may say anything: the object hardly moves meanwhile
-        fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, spread=_HELD)
+    if fit.view is not None and fit.score < _DOUBTFUL * state.usual:
+        others = [fit.pose, _ahead(state), *_around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH)]
+        fit = fit_frame(
+            state.pose, frame, model, camera, state.knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS
+        )
+    state = replace(state, rivals=fit.rivals)
     if fit.view is not None and fit.trust >= _LOST_BELOW:
         return _keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.trust < _GONE_BELOW
@@ -255,11 +260,9 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
             gallery = (fresh, *gallery)[:_GALLERY]
     if fit.support.get("paint", 0.0) > _PAINT_SUFFICES:
         keyframe = None  # which has the errors of its own pose
-    colors, light = (
-        _learn(state.knowledge.colors, frame.color, fit.view, fit.covered),
-        light_seen(state.knowledge.light, frame, model, fit.view),
-    )
-    knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light)
+    colors = _learn(state.knowledge.colors, frame.color, fit.view, fit.covered)
+    light, noise = light_seen(state.knowledge, frame, model, fit.view, fit.covered)
+    knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light, noise=noise)
     return replace(state, knowledge=knowledge, gallery=gallery)
 
 
@@ -284,20 +287,6 @@ def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         return state, nothing
     state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None))
     return replace(_keep(state, best, frame, model, options), before=best.pose), best
-
-
-def _second_look(fit: FrameFit, state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
-    """A fit, or if it is doubtful, one from farther around that explains the frame clearly better: fits are local."""
-    if fit.view is None or fit.score > _DOUBTFUL * state.usual:
-        return fit
-    knowledge = state.knowledge if model.paint is None or model.paint.is_plain else replace(state.knowledge, keyframe=None)
-    best = fit
-    for middle in (fit.pose, state.pose):
-        others = _around(middle, turn=_LOOK_TURN, depth=_LOOK_DEPTH)
-        other = fit_frame(middle, frame, model, camera, knowledge, options, others=others)
-        if other.view is not None and other.score > _LOOK_GAIN * best.score:
-            best = other
-    return best
 
 
 def _around(pose: Tensor, *, turn: float, depth: float) -> list[Tensor]:

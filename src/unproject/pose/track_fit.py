@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,20 +15,25 @@ from ..geometry.decimate import decimate
 from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals
 from ..io.video import VideoFrame
+from ..lie.so3 import so3_log
 from ..struct import TensorStruct
 from .color_model import ColorModel
-from .covered import covered_pixels, is_covered
-from .light import learn_light
-from .paint import Paint, coarse_paint, coat_of, make_paint, painted_view, seen_grey
+from .covered import covered_pixels, covered_view, is_covered
+from .judge import explained
+from .light import learn_light, shading
+from .paint import Paint, coarse_paint, coat_of, make_paint, paint_on, painted_view, seen_grey
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
-from .track_terms import Evidence, fit_terms
+from .track_terms import Evidence, TermsFit, fit_terms, precision_of_motion
 from .view import Contour, View, contour_of, render_view, surface_of
 
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
+_PIXELS = 100.0  # what an image of the object is worth: neighbouring pixels know the same
+_MEMORY = 0.8  # share of that difference that is kept for the next frame
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
-_MUCH_ALIKE = 0.8  # correlation with the paint from which on it tells what is in front of the object
+_NOISE, _GREY, _NOISE_RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
+_TELLING = 8.0  # grey levels up to which brightness alone tells what is in front of the object
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -62,6 +68,7 @@ class TrackModel(TensorStruct):
     center: Tensor
     diameter: float
     paint: Paint | None
+    paint_seen: Paint | None
     coarse_paint: Tensor | None
 
 
@@ -69,13 +76,21 @@ class TrackModel(TensorStruct):
 class Knowledge(TensorStruct):
     """What earlier frames taught: colours, a keyframe of the texture if there is any, and the light [9] once it is known.
 
-    likeness: correlation of the paint with the last image that was trusted.
+    noise: standard deviation of grey values from what paint and light say.
     """
 
     colors: ColorModel
     keyframe: Keyframe | None
     light: Tensor | None = None
-    likeness: float = 0.0
+    noise: float = _NOISE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A pose [4, 4] that explains a frame less well than the best, by -`worth` in log posterior."""
+
+    pose: Tensor
+    worth: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +103,7 @@ class FrameFit:
     covered: Tensor | None = None
     visible: float = 1.0
     support: Mapping[str, float] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -138,13 +154,14 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         center=center,
         diameter=diameter,
         paint=paint,
+        paint_seen=None if paint is None else paint_on(paint, bare),
         coarse_paint=None if paint is None else coarse_paint(paint, coarse),
     )
 
 
 def fit_frame(
     start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *,
-    moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (),
+    moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (), rivals: Sequence[Rival] = (), finalists: int = 1,
 ) -> FrameFit:  # fmt: skip
     """Refine a pose [4, 4] float64 of the centred mesh on one frame.
 
@@ -153,41 +170,82 @@ def fit_frame(
         moves: False only measures what supports the pose as it is.
         spread: as in `fit_terms`.
         others: poses not far from `start` to begin at too; one that fits clearly better after the first stage goes on.
+        rivals: of the frame before, which begin at their own poses.
+        finalists: if more than one, so many go on, and the one that explains most pixels is taken.
     """
-    pose, moved = start, torch.zeros(6, dtype=torch.float64)
-    view, evidence, result = None, None, None
-    for stage, share in enumerate(options.stages):
-        if stage % 2 == 0:
-            view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
-            if view is None:
-                break
-            evidence = _evidence(frame, knowledge, model, view, options)
-        assert view is not None and evidence is not None
-        level = max(0, min(LEVELS - 1, len(options.stages) - 2 - stage))
-        reach = _REACH[min(stage, len(_REACH) - 1)] * model.diameter
-        stride = max(1, round(share * max(view.mask.shape) / view.scale))
-        results = [
-            fit_terms(
-                begin, moved, frame, knowledge.colors, evidence, camera, diameter=model.diameter, stride=stride, level=level, reach=reach,
-                steps=_STEPS if moves else 0, spread=spread, doubt=_DOUBT[min(stage, len(_DOUBT) - 1)],
-            )
-            for begin in ((pose, *others) if stage == 0 else (pose,))
-        ]  # fmt: skip
-        result = max(results, key=lambda r: score_of(r.support))
-        if score_of(result.support) < _BETTER * score_of(results[0].support):
-            result = results[0]
-        pose, moved = result.pose, result.moved
-    if view is None or evidence is None or result is None:
-        return FrameFit(pose=pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
-    seen = replace(view, camera_from_object=pose.float())  # after the last small steps it would hardly look different
-    return FrameFit(
-        pose=pose,
-        view=seen,
-        covariance=result.covariance,
-        covered=evidence.covered,
-        visible=evidence.visible,
-        support=result.support,
-    )
+    view = render_view(model.mesh, camera, start.float(), resolution=options.resolution)
+    if view is None:
+        return FrameFit(pose=start, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+    stages = _Stages(frame=frame, model=model, camera=camera, knowledge=knowledge, options=options, moves=moves, spread=spread)
+    evidence = _evidence(frame, knowledge, model, view, options)
+    begun = [
+        stages.fit(0, pose, torch.zeros(6, dtype=torch.float64), view, evidence) for pose in (start, *others, *(r.pose for r in rivals))
+    ]
+    if finalists == 1:
+        best = max(begun, key=lambda r: score_of(r.support))
+        return stages.finish(best if score_of(best.support) > _BETTER * score_of(begun[0].support) else begun[0], view, evidence)
+    worth = partial(_worth, frame=frame, model=model, camera=camera, knowledge=knowledge, evidence=evidence, view=view)
+    expected = [start] * (1 + len(others)) + [r.pose for r in rivals]
+    handicap = torch.tensor([0.0] * (1 + len(others)) + [r.worth for r in rivals], dtype=torch.float64)
+    chosen = (worth([r.pose for r in begun], expected) + handicap).argsort(descending=True)[:finalists]
+    fits = [stages.finish(begun[k], view, evidence) for k in chosen.tolist()]
+    worths = worth([f.pose for f in fits], [expected[k] for k in chosen.tolist()]) + handicap[chosen]
+    first, *rest = worths.argsort(descending=True).tolist()
+    left = tuple(Rival(pose=fits[k].pose, worth=_MEMORY * float(worths[k] - worths[first])) for k in rest)
+    return replace(fits[first], rivals=left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stages:
+    """The stages of a fit, on one frame."""
+
+    frame: VideoFrame
+    model: TrackModel
+    camera: Camera
+    knowledge: Knowledge
+    options: TrackOptions
+    moves: bool
+    spread: float
+
+    def fit(self, stage: int, pose: Tensor, moved: Tensor, view: View, evidence: Evidence) -> TermsFit:
+        """One of them, coarse to fine."""
+        level = max(0, min(LEVELS - 1, len(self.options.stages) - 2 - stage))
+        reach = _REACH[min(stage, len(_REACH) - 1)] * self.model.diameter
+        stride = max(1, round(self.options.stages[stage] * max(view.mask.shape) / view.scale))
+        return fit_terms(
+            pose, moved, self.frame, self.knowledge.colors, evidence, self.camera, diameter=self.model.diameter, stride=stride, level=level,
+            reach=reach, steps=_STEPS if self.moves else 0, spread=self.spread, doubt=_DOUBT[min(stage, len(_DOUBT) - 1)],
+        )  # fmt: skip
+
+    def finish(self, result: TermsFit, view: View, evidence: Evidence) -> FrameFit:
+        """The stages after the first one; each other one begins with a new rendering."""
+        for stage in range(1, len(self.options.stages)):
+            if stage % 2 == 0:
+                fresh = render_view(self.model.mesh, self.camera, result.pose.float(), resolution=self.options.resolution)
+                if fresh is None:
+                    return FrameFit(pose=result.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+                view, evidence = fresh, _evidence(self.frame, self.knowledge, self.model, fresh, self.options)
+            result = self.fit(stage, result.pose, result.moved, view, evidence)
+        seen = replace(view, camera_from_object=result.pose.float())  # after the last small steps it would hardly look different
+        return FrameFit(
+            pose=result.pose, view=seen, covariance=result.covariance, covered=evidence.covered, visible=evidence.visible,
+            support=result.support,
+        )  # fmt: skip
+
+
+def _worth(
+    poses: Sequence[Tensor], expected: Sequence[Tensor], *, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge,
+    evidence: Evidence, view: View,
+) -> Tensor:  # fmt: skip
+    """[N] log posterior of poses: how well they explain the frame where the view shows it uncovered, and how far off they are."""
+    assert evidence.covered is not None
+    stack, before = torch.stack(list(poses)), torch.stack(list(expected))
+    likely = explained(
+        stack, frame.color, knowledge.colors, model.mesh, camera, covered=evidence.covered, view=view, paint=model.paint_seen,
+        light=knowledge.light, noise=knowledge.noise,
+    )  # fmt: skip
+    moved = torch.cat([stack[:, :3, 3] - before[:, :3, 3], so3_log(stack[:, :3, :3] @ before[:, :3, :3].mT)], 1)
+    return _PIXELS * likely.double() - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
 
 
 def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions) -> Evidence:
@@ -196,7 +254,7 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
     painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.light)
     expected = None if knowledge.light is None or knowledge.keyframe is not None else painted
-    covered = covered_pixels(frame.color, view, knowledge.colors, expected, surely=knowledge.likeness > _MUCH_ALIKE)
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected, surely=knowledge.noise < _TELLING)
     free = ~is_covered(contour.rows[:, :3], covered, view)
     visible = float(free.float().mean()) if len(free) else 0.0
     evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
@@ -214,10 +272,18 @@ def _uncovered(points: Keyframe | None, covered: Tensor, view: View) -> Keyframe
     return None if points is None else replace(points, rows=points.rows[~is_covered(points.rows[:, :3], covered, view)])
 
 
-def light_seen(before: Tensor | None, frame: VideoFrame, model: TrackModel, view: View) -> Tensor | None:
-    """The light by which a frame looks as a view shows the object, from what was known before."""
+def light_seen(
+    before: Knowledge | None, frame: VideoFrame, model: TrackModel, view: View, covered: Tensor | None = None
+) -> tuple[Tensor | None, float]:
+    """The light by which a frame looks as a view shows the object, from what was known before; and how far grey values are off then."""
+    light, noise = (None, _NOISE) if before is None else (before.light, before.noise)
     if model.paint is None:
-        return None
+        return light, noise
     coat = coat_of(model.paint, view)
-    seen, index = seen_grey(frame.color, view, coat)
-    return learn_light(before, coat.grey[index], coat.normals[index], seen)
+    seen, index = seen_grey(frame.color, view, coat, hidden=None if covered is None else covered_view(covered, view))
+    light = learn_light(light, coat.grey[index], coat.normals[index], seen)
+    if light is None or len(seen) == 0:
+        return light, noise
+    away = (coat.grey[index] * shading(coat.normals[index], light)[:, 0]).clamp(max=255) - seen
+    now = max(1.5 * float(away.abs().median()), _GREY)
+    return light, now if before is None or before.light is None else noise + _NOISE_RATE * (now - noise)

@@ -94,8 +94,7 @@ def fit_terms(
         picture, corner, scale = pyramid.levels[level], pyramid.corner, pyramid.scale * 2.0**-level
         texture, paint = (nothing if key is None else key.samples(level) for key in (evidence.texture, evidence.paint))
     depth, surface = (nothing, nothing) if frame.depth is None or evidence.surface is None else (frame.depth, evidence.surface)
-    likely = torch.tensor([_LIKELY_SHIFT * diameter] * 3 + [_LIKELY_TURN] * 3, dtype=torch.float64)
-    prior = (spread * likely) ** -2
+    prior = precision_of_motion(diameter) / spread**2
     line, limits = [stride, _LENGTH, _OFFSETS], [_SHIFT * diameter, _TURN]
     pose, moved, terms = run(
         frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), doubt, picture, corner, scale, texture, paint, _GREY, depth, surface,
@@ -106,6 +105,11 @@ def fit_terms(
     support = {name: value for name, data, value in zip(_TERMS, had, terms[:, 42].tolist()) if len(data)}
     support["outline"] = support.get("outline", 0.0) * evidence.visible
     return TermsFit(pose=pose, moved=moved, covariance=covariance, support=support)
+
+
+def precision_of_motion(diameter: float) -> Tensor:
+    """[6] inverse variances of the shift and turn of an object from one frame to the next."""
+    return torch.tensor([_LIKELY_SHIFT * diameter] * 3 + [_LIKELY_TURN] * 3, dtype=torch.float64) ** -2
 
 
 def step_motion(step: Tensor, center: Tensor) -> Tensor:
