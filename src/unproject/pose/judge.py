@@ -1,8 +1,8 @@
 """How well poses explain an image, pixel by pixel: a fair comparison, since all of them answer for the same pixels.
 
 The terms of a fit look along the outline that a pose itself predicts, and leave out what they find hidden: they tell how to move a
-pose, but not which of two poses is better. Here each pixel votes, by its colour for the object or for its surroundings, and by its brightness for
-what the object shows there. Pixels inside of the outline may show something in front, which costs a little each.
+pose, but not which of two poses is better. Here each pixel votes, by its colour for the object or for its surroundings, and by its
+brightness for what the object shows there. Pixels inside of the outline may show something in front, which costs a little each.
 Source: Bibby and Reid 2008, Robust real-time visual tracking using pixel-wise posteriors (likelihoods of pixels instead of outlines).
 """
 
