@@ -16,12 +16,11 @@ _WRONG = 25.0  # grey levels
 _AROUND = 0.03  # of the view's size: blurred edges of what is in front
 
 
-def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, surely: bool = False) -> Tensor:
+def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None) -> Tensor:
     """Which cells [h', w'] of 2 x 2 pixels of a view show, in a uint8 image [H, W, 3], something in front of the object.
 
     Args:
         expected: grey values [h, w] where the view shows the object, or None if they are not known.
-        surely: whether these alone tell, as they look much like the images before.
     """
     shown = view.mask[1::_STEP, 1::_STEP]
     height, width = shown.shape
@@ -31,8 +30,7 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
     odds = colors.odds[color_index(seen)]
     strange = odds < _SURELY
     if expected is not None:
-        wrong = (seen.float().mean(-1) - expected[1::_STEP, 1::_STEP]).abs() > _WRONG
-        strange |= wrong if surely else wrong & (odds < _PERHAPS)
+        strange |= ((seen.float().mean(-1) - expected[1::_STEP, 1::_STEP]).abs() > _WRONG) & (odds < _PERHAPS)
     size = max(height, width)
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)

@@ -33,7 +33,6 @@ _PIXELS = 100.0  # what an image of the object is worth: neighbouring pixels kno
 _MEMORY = 0.8  # share of that difference that is kept for the next frame
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
 _NOISE, _GREY, _NOISE_RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
-_TELLING = 8.0  # grey levels up to which brightness alone tells what is in front of the object
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -254,7 +253,7 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
     painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.light)
     expected = None if knowledge.light is None or knowledge.keyframe is not None else painted
-    covered = covered_pixels(frame.color, view, knowledge.colors, expected, surely=knowledge.noise < _TELLING)
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected)
     free = ~is_covered(contour.rows[:, :3], covered, view)
     visible = float(free.float().mean()) if len(free) else 0.0
     evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
