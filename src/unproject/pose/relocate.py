@@ -20,10 +20,11 @@ from .light import shading
 
 _WIDTH = 96  # pixels of the small image in which hypotheses are compared
 _VIEWS, _TURNS = 42, 8
+_PARTS = 6  # of the covering, one a frame
 _NEARER, _FARTHER = 0.7, 1.4  # how much the distance may have changed
 _PLACES, _ROUNDS = 2, 4
 _CERTAINTY = 2.5  # log odds worth as much as a correlation of 1
-_SEEN, _NEW = 3, 5  # hypotheses to return of either kind
+_SEEN, _NEW = 1, 1  # hypotheses to return of either kind
 _BATCH = 256
 
 
@@ -36,18 +37,21 @@ class _Sight(TensorStruct):
 
 
 def relocate(
-    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor, paint: Tensor | None = None,
-    light: Tensor | None = None,
+    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor, part: int,
+    paint: Tensor | None = None, light: Tensor | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """Poses [4, 4] float64 that may be the object's, the likeliest first.
+    """Poses [4, 4] float64 that may be the object's: of rotations in which it was seen before, and of others.
+
+    An image is searched for a part of all rotations, so that a frame takes little time; after some frames it was searched for all.
 
     Args:
         image: [H, W, 3] uint8.
         colors: what is the object's and what is not.
         mesh: few faces, centred at its origin.
         camera: without lens distortion, at the identity pose.
-        rotations: [K, 3, 3] in which the object was seen before; they are tried beside a covering of all.
+        rotations: [K, 3, 3] in which the object was seen before; all of them are tried.
         around: [4, 4] its last pose, which says how far away it is.
+        part: which of the other rotations are tried; count up from frame to frame.
         paint: [F, 4] grey values and normals of the faces, or None.
         light: [9] on them, or None.
     """
@@ -62,7 +66,7 @@ def relocate(
     patches = [_patch(sight.evidence, place, 1.3 * pixels) for place in places]
     seen, covering = (
         [_hypotheses(place, turns, small, distance, relative=relative) for place, _ in patches]
-        for turns, relative in ((rotations.float(), False), (_covering(), True))
+        for turns, relative in ((rotations.float(), False), (_covering()[part % _PARTS :: _PARTS], True))
     )
     chosen: list[Tensor] = []
     for of_places, count in ((seen, _SEEN), (covering, _NEW)):

@@ -29,7 +29,7 @@ from .color_model import COLOR_BITS, ColorModel, learn_colors
 from .covered import covered_view
 from .relocate import relocate
 from .texture_term import Keyframe, make_keyframe, make_pyramid
-from .track_fit import FrameFit, Knowledge, Rival, TrackModel, TrackOptions, fit_frame, light_seen, make_track_model
+from .track_fit import FrameFit, Knowledge, Rival, TrackModel, TrackOptions, explains_better, fit_frame, light_seen, make_track_model
 from .track_terms import step_motion
 from .view import View, render_view
 
@@ -44,11 +44,12 @@ _CLEARLY_BETTER = 0.1
 _PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
 _SEARCH_TURN, _SEARCH_DEPTH = 0.3, 0.06  # radians; share of the distance: around each hypothesis
 _SEARCH_SPREAD = 5.0  # hypotheses are so much farther off than the pose of the frame before
-_FOUND_ABOVE, _LIKE_ABOVE, _SURELY = 0.55, 0.35, 0.7
+_FOUND_ABOVE, _LIKE_ABOVE = 0.55, 0.35
 _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
+_LONG, _NOW_AND_THEN = 6, 3  # doubtful frames in a row after which the whole image is searched too, and how often
 _USUAL = 0.03  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 _LEARN_FROM = 10_000  # pixels of the image
@@ -110,6 +111,7 @@ class TrackState(TensorStruct):
         lost: whether it is to be looked for.
         usual: score of a good fit.
         rivals: other poses that explained the last frame nearly as well, if it was doubtful.
+        doubts: doubtful frames in a row.
     """
 
     pose: Tensor
@@ -121,6 +123,7 @@ class TrackState(TensorStruct):
     lost: bool = False
     usual: float = 0.0
     rivals: tuple[Rival, ...] = ()
+    doubts: int = 0
 
 
 def track_object(
@@ -222,14 +225,12 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     """Take in one more frame."""
     if state.lost:
         return _search(state, frame, model, camera, options)
-    others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
-    fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
-    if fit.view is not None and fit.score < _DOUBTFUL * state.usual:
-        others = [fit.pose, _ahead(state), *_around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH)]
-        fit = fit_frame(
-            state.pose, frame, model, camera, state.knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS
-        )
-    state = replace(state, rivals=fit.rivals)
+    fit = _follow(state, frame, model, camera, options)
+    state = replace(state, rivals=fit.rivals, doubts=state.doubts + 1 if fit.rivals else 0)
+    if options.search and fit.view is not None and state.doubts >= _LONG and state.doubts % _NOW_AND_THEN == 0:
+        other = _elsewhere(state, frame, model, camera, options, part=state.doubts // _NOW_AND_THEN)
+        if explains_better(other, fit, frame, model, camera, state.knowledge):
+            fit = other
     if fit.view is not None and fit.trust >= _LOST_BELOW:
         return _keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.trust < _GONE_BELOW
@@ -240,6 +241,20 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     if gone:  # what was fitted is something else
         return replace(state, before=state.pose, missed=missed), replace(fit, pose=state.pose)
     return replace(state, pose=fit.pose, before=fit.pose, missed=missed), fit
+
+
+def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
+    """The fit of a frame; where that is doubtful, or the last one was, more beginnings are compared with more care: fits are local."""
+    doubtful = _DOUBTFUL * state.usual
+    fit = None
+    if not state.rivals:
+        others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
+        fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
+        if fit.view is None or fit.score > doubtful:
+            return fit
+    others = [_ahead(state), *_around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH), *([] if fit is None else [fit.pose])]
+    fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS)
+    return replace(fit, rivals=()) if fit.score > doubtful else fit
 
 
 def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel, options: TrackOptions) -> TrackState:
@@ -268,25 +283,32 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
 
 def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> tuple[TrackState, FrameFit]:
     """Look for a lost object; it is found where a hypothesis is confirmed by its outline and, if it has one, its texture."""
-    best = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+    nothing = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
     if not options.search:
-        return state, best
-    nothing, most = best, 0.0
-    rotations = torch.stack([state.pose[:3, :3], *(k.camera_from_object[:3, :3].double() for k in state.gallery)])
-    light, paint = state.knowledge.light, model.coarse_paint
-    for pose in relocate(frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose, paint=paint, light=light):
-        near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
-        knowledge = replace(state.knowledge, keyframe=near if model.paint is None or model.paint.is_plain else None)
-        others = _around(pose, turn=_SEARCH_TURN, depth=_SEARCH_DEPTH)
-        fit = fit_frame(pose, frame, model, camera, knowledge, options, spread=_SEARCH_SPREAD, others=others)
-        if fit.view is not None and fit.score > most:
-            best, most = fit, fit.score
-        if best.confidence > _SURELY and best.likeness > _SURELY:
-            break
+        return state, nothing
+    state = replace(state, missed=state.missed + 1)
+    best = _elsewhere(state, frame, model, camera, options, part=state.missed)
     if best.confidence < _FOUND_ABOVE or best.likeness < _LIKE_ABOVE:
         return state, nothing
     state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None))
     return replace(_keep(state, best, frame, model, options), before=best.pose), best
+
+
+def _elsewhere(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions, *, part: int) -> FrameFit:
+    """The best fit anywhere in the frame, of a part of all rotations."""
+    best = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
+    rotations = torch.stack([state.pose[:3, :3], *(k.camera_from_object[:3, :3].double() for k in state.gallery)])
+    light, paint = state.knowledge.light, model.coarse_paint
+    for pose in relocate(
+        frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose, part=part, paint=paint, light=light
+    ):
+        near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
+        knowledge = replace(state.knowledge, keyframe=near if model.paint is None or model.paint.is_plain else None)
+        others = _around(pose, turn=_SEARCH_TURN, depth=_SEARCH_DEPTH)
+        fit = fit_frame(pose, frame, model, camera, knowledge, options, spread=_SEARCH_SPREAD, others=others)
+        if fit.view is not None and (best.view is None or fit.score > best.score):
+            best = fit
+    return best
 
 
 def _around(pose: Tensor, *, turn: float, depth: float) -> list[Tensor]:
