@@ -85,6 +85,17 @@ def test_mask_and_depth_find_the_distance(block: up.Mesh, full: PoseInput) -> No
     check(found, angle=3.0, shift=0.015)
 
 
+def test_depth_at_the_edge_of_a_mask_alone_is_left_out(block: up.Mesh, full: PoseInput) -> None:
+    assert full.mask is not None and full.depth is not None
+    inner = torch.nn.functional.avg_pool2d(full.mask[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0.999
+    behind = torch.where(full.mask & ~inner, full.depth + 0.4, torch.zeros_like(full.depth))  # what a camera sees beside the object
+    assert 0.05 < float((behind > 0).sum() / full.mask.sum()) < 0.25
+    given = dataclasses.replace(full, depth=behind)
+    model = make_object_model(block)
+    assert prepare(given, model).depth is None and prepare(full, model).depth is not None
+    check(estimate_pose(model, given, options=OPTIONS))
+
+
 def test_box(block: up.Mesh, full: PoseInput) -> None:
     assert full.mask is not None
     found = estimate_pose(block, dataclasses.replace(full, mask=None, depth=None, box=box_of(full.mask)), options=OPTIONS)

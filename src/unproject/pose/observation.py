@@ -13,6 +13,7 @@ from ..struct import TensorStruct
 
 _OUTLINE_COUNT = 160
 _FAR_PX = 60.0  # distances beyond do not matter
+_SENSOR = 0.003  # share of the distance by which depth cameras err
 _UNSURE = 0.45  # foreground share where nothing is known: may be the object, may be what hides it
 
 
@@ -52,6 +53,7 @@ class Observation(TensorStruct):
         mask_area: sum of the foreground, px.
         size: longer side of the object's box, px of the crop.
         color_sigma: half the colours' standard deviation on the object.
+        depth_sigma: by which depth cameras err there, diameters.
     """
 
     camera: Camera
@@ -60,6 +62,7 @@ class Observation(TensorStruct):
     mask_area: float
     size: float
     color_sigma: float
+    depth_sigma: float
 
 
 def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35, blur: float = 0.0) -> Observation:
@@ -91,7 +94,17 @@ def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35
     edges = torch.full_like(share, _FAR_PX) if image.color is None else _edge_distance(color)
     maps = torch.cat([torch.stack([share, known.float(), distance], -1), color, torch.stack([depth, edges], -1)], -1)
     area = float((share * known).sum())
-    return Observation(camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution, color_sigma=max(0.6 * deviation, 0.04))
+    return Observation(
+        camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution, color_sigma=max(0.6 * deviation, 0.04),
+        depth_sigma=_SENSOR * _distance(depth, share),
+    )  # fmt: skip
+
+
+def _distance(depth: Tensor, share: Tensor) -> float:
+    """Median depth of what is the object, or else of all; 0 without measurements."""
+    measured = depth > 0
+    values = depth[measured & (share > 0.5)] if bool((measured & (share > 0.5)).any()) else depth[measured]
+    return float(values.median()) if len(values) > 0 else 0.0
 
 
 def _resample(values: Tensor, corner: list[int], extent: list[int], size: tuple[int, int], smooth: bool) -> Tensor:

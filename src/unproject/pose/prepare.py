@@ -17,6 +17,7 @@ from .observation import PoseImage
 from .segment import segment_box
 
 _WHERE = "estimate_pose"
+_HARDLY_MEASURED = 0.25  # share of a mask: what is measured of less lies at its edges, where cameras see what is behind as well
 Box = tuple[float, float, float, float]
 
 
@@ -30,7 +31,7 @@ class PoseInput(TensorStruct):
         mask: [H, W], bool or the share of each pixel that shows the object, or None.
         unknown: [H, W] bool, where the mask says nothing (a hand, a screen before the object), or None.
         box: (x0, y0, x1, y1) pixels around the object, or None.
-        depth: [H, W] camera z in the mesh's unit, 0 where nothing was measured, or None.
+        depth: [H, W] camera z in the mesh's unit, 0 where nothing was measured, or None. Left out if it covers hardly any of a mask.
     """
 
     camera: Camera
@@ -70,6 +71,8 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
     box = _box(given.box, mask, unknown, camera)
     if depth is not None:
         _check_depth(depth, mask, box, model)
+        if mask is not None and float((mask * (depth > 0)).sum()) < _HARDLY_MEASURED * float(mask.sum()):
+            depth = None
     return PoseImage(
         camera=plain, color=color, foreground=None if mask is None else mask.clamp(0, 1), known=~unknown,
         depth=None if depth is None else depth / model.diameter, box=box, is_boxed=given.box is not None and mask is None,

@@ -112,8 +112,9 @@ def evaluate(
     weights = sight.weights * torch.tensor([float(name not in skip) for name in TERMS], dtype=torch.float64)
     k = camera.intrinsics.double()
     lens = torch.stack([k[0, 0], k[1, 1], k[0, 2], k[1, 2]])
-    sigmas = torch.tensor([pixels, pixels, observation.color_sigma * scale.color, scale.depth, min(pixels, 4.0)], dtype=torch.float64)
     here = sight.from_first @ poses
+    depth = math.hypot(scale.depth, observation.depth_sigma)
+    sigmas = torch.tensor([pixels, pixels, observation.color_sigma * scale.color, depth, min(pixels, 4.0)], dtype=torch.float64)
     costs, matrix, slope = pose_terms(
         views.points, views.rim, views.areas, view, here, observation.maps, observation.outline, lens, sigmas, weights[:_BY_POINTS],
         observation.mask_area, max(3 * scale.depth, 0.06), derive,
