@@ -1,6 +1,7 @@
 """Pose of a known object from one image: how often it succeeds, and how long it takes, on pictures that this file makes.
 
-A pose succeeds if it is less than 5 degrees and 0.05 diameters off. `--mesh FILE` takes another object; `--poses N` more or fewer of them.
+A pose succeeds if it is less than 5 degrees and 0.05 diameters off. `--mesh FILE` takes another object (`--start-mesh` for rough starts),
+`--poses N` more or fewer poses, `--first SEED` others. The whole protocol: `--poses 200 --mesh spot.obj --start-mesh teapot.obj`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,30 @@ from unproject.pose.views import toward_camera
 
 FIGURES = Path(__file__).parent / "figures"
 _BUCKETS = ((15, 35), (35, 55), (55, 75))
+_HIDDEN = ", 30 % hidden"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One estimated pose.
+
+    Attributes:
+        case: what was given. seed: of the scene.
+        start: how far the start was off, degrees, or 0 without one.
+        degrees, diameters: how far the first pose is off.
+        good: whether it counts as found. among: whether one of the first four does.
+        fit: what the estimate says of itself.
+    """
+
+    case: str
+    seed: int
+    start: float
+    degrees: float
+    diameters: float
+    good: bool
+    among: bool
+    fit: float
+    seconds: float
 
 
 def centered(mesh: up.Mesh) -> up.Mesh:
@@ -60,23 +84,24 @@ def rough_start(mesh: up.Mesh, seed: int, bucket: tuple[int, int]) -> tuple[Tens
     return truth.double(), start.double()
 
 
-def rough_starts(model: ObjectModel, mesh: up.Mesh, count: int, cache: Path) -> list[tuple[float, float, bool, float]]:
-    """(angle of the start, error, success, seconds) for outlines alone at 64 px. Protocol of GenDR (Petersen et al. 2022)."""
-    rows = []
+def rough_starts(mesh: up.Mesh, seeds: range, bucket: tuple[int, int], cache: Path) -> list[Trial]:
+    """Outlines alone at 64 px. Protocol of GenDR (Petersen et al. 2022)."""
+    model, found_all = make_object_model(mesh), []
     options = PoseOptions(start_angle_deg=80.0, position_only=True, weights=STARTING_WEIGHTS, solver=SolverOptions(cache_folder=cache))
-    for bucket in _BUCKETS:
-        for seed in range(count):
-            truth, start = rough_start(mesh, seed + 1000 * bucket[0], bucket)
-            camera, outline = silhouette_image(mesh, truth, 64)
-            camera = dataclasses.replace(camera, camera_from_world=torch.eye(4))
-            begin = time.perf_counter()
-            found = estimate_pose(model, PoseInput(camera=camera, mask=outline), start=start, options=options)
-            seconds = time.perf_counter() - begin
-            angle = turn_deg(found.camera_from_object, truth)
-            rows.append((turn_deg(start, truth), angle, angle < 5, seconds))
-            if angle >= 5:
-                print(f"    start {rows[-1][0]:.0f} degrees off, seed {seed}: {angle:.1f} degrees", flush=True)
-    return rows
+    for seed in seeds:
+        truth, start = rough_start(mesh, seed + 1000 * bucket[0], bucket)
+        camera, outline = silhouette_image(mesh, truth, 64)
+        camera = dataclasses.replace(camera, camera_from_world=torch.eye(4))
+        begin = time.perf_counter()
+        found = estimate_pose(model, PoseInput(camera=camera, mask=outline), start=start, options=options)
+        seconds = time.perf_counter() - begin
+        angles = [turn_deg(c.camera_from_object, truth) for c in found.candidates[:4]]
+        shift = float((found.camera_from_object[:3, 3] - truth[:3, 3]).norm()) / model.diameter
+        found_all.append(_told(Trial(
+            case=f"{bucket[0]} to {bucket[1]} degrees", seed=seed, start=turn_deg(start, truth), degrees=angles[0], diameters=shift,
+            good=angles[0] < 5, among=min(angles) < 5, fit=found.best.fit, seconds=seconds,
+        )))  # fmt: skip
+    return found_all
 
 
 def turn_deg(one: Tensor, other: Tensor) -> float:
@@ -93,26 +118,49 @@ CASES: dict[str, Callable[[Scene], PoseInput]] = {
 }
 
 
-def without_start(model: ObjectModel, mesh: up.Mesh, case: str, count: int, cache: Path, *, occluded: float = 0.0) -> dict[str, Any]:
-    """Shares of success: the first pose, and any of the four."""
-    options = PoseOptions(solver=SolverOptions(cache_folder=cache))
-    first, any_of_four, seconds = 0, 0, []
-    for seed in range(count):
-        scene = make_scene(mesh, seed, occluded=occluded)
+def without_start(model: ObjectModel, mesh: up.Mesh, case: str, seeds: range, cache: Path) -> list[Trial]:
+    """Poses of random scenes without a start; `case` is one of CASES, or one with a part of the object hidden."""
+    options, found_all = PoseOptions(solver=SolverOptions(cache_folder=cache)), []
+    for seed in seeds:
+        scene = make_scene(mesh, seed, occluded=0.3 if case.endswith(_HIDDEN) else 0.0)
         begin = time.perf_counter()
-        found = estimate_pose(model, CASES[case](scene), options=options)
-        seconds.append(time.perf_counter() - begin)
+        found = estimate_pose(model, CASES[case.removesuffix(_HIDDEN)](scene), options=options)
+        seconds = time.perf_counter() - begin
         good = [is_good(c.camera_from_object, scene, model.diameter) for c in found.candidates[:4]]
-        first, any_of_four = first + good[0], any_of_four + any(good)
-        if not good[0]:
-            print(f"    {case}, seed {seed}: {errors(found.camera_from_object, scene, model.diameter)}, good {good}", flush=True)
-    seconds = sorted(seconds[1:]) or seconds
-    return {
-        "first": 100 * first / count,
-        "of four": 100 * any_of_four / count,
-        "median s": seconds[len(seconds) // 2],
-        "longest s": seconds[-1],
-    }
+        angle, shift = errors(found.camera_from_object, scene, model.diameter)
+        found_all.append(_told(Trial(
+            case=case, seed=seed, start=0.0, degrees=angle, diameters=shift, good=good[0], among=any(good), fit=found.best.fit,
+            seconds=seconds,
+        )))  # fmt: skip
+    return found_all
+
+
+def _told(trial: Trial) -> Trial:
+    """The trial; what failed is printed at once, since many poses take long."""
+    if not trial.good:
+        print(f"    {trial.case}, seed {trial.seed}: {trial.degrees:.1f} degrees, {trial.diameters:.3f} diameters", flush=True)
+    return trial
+
+
+def add_rates(table: Table, trials: list[Trial]) -> None:
+    """A row of success and time of one case."""
+    count, seconds = len(trials), sorted(t.seconds for t in trials)
+    at = lambda share: seconds[min(count - 1, int(share * count))]
+    rates = {"first %": 100 * sum(t.good for t in trials) / count, "of four %": 100 * sum(t.among for t in trials) / count}
+    table.add(trials[0].case, {**rates, "median s": at(0.5), "90 % s": at(0.9), "longest s": seconds[-1]}, poses=count)
+
+
+def failures(trials: list[Trial]) -> list[Table]:
+    """What was not found, if anything."""
+    lost = [t for t in trials if not t.good]
+    if not lost:
+        return []
+    table = Table("Not found", ["start", "degrees", "diameters", "fit", "of four"], ours="none", unit="degrees, diameters, shares")
+    for t in lost:
+        table.add(
+            f"{t.case}, seed {t.seed}", {"start": t.start, "degrees": t.degrees, "diameters": t.diameters, "fit": t.fit, "of four": t.among}
+        )
+    return [table]
 
 
 def is_good(pose: Tensor, scene: Scene, diameter: float) -> bool:
@@ -140,7 +188,7 @@ def time_of(mesh: up.Mesh, faces: int, size: int, cache: Path) -> float:
     return best
 
 
-def draw_curves(rows: list[tuple[float, float, bool, float]], times: dict[str, list[tuple[int, float]]]) -> None:
+def draw_curves(trials: list[Trial], times: dict[str, list[tuple[int, float]]]) -> None:
     """Success against the start's error, and time against faces and pixels."""
     import matplotlib
 
@@ -149,7 +197,7 @@ def draw_curves(rows: list[tuple[float, float, bool, float]], times: dict[str, l
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
     edges = list(range(15, 80, 10))
-    shares = [[good for angle, _, good, _ in rows if low <= angle < low + 10] for low in edges]
+    shares = [[t.good for t in trials if low <= t.start < low + 10] for low in edges]
     axes[0].plot([e + 5 for e in edges], [100 * sum(s) / len(s) if s else math.nan for s in shares], "o-")
     axes[0].set(xlabel="start error (degrees)", ylabel="below 5 degrees (%)", ylim=(0, 103))
     for axis, (name, values) in zip(axes[1:], times.items()):
@@ -162,37 +210,33 @@ def draw_curves(rows: list[tuple[float, float, bool, float]], times: dict[str, l
 
 def main() -> None:
     """Run all, print, and write where asked."""
+    hidden = [case + _HIDDEN for case in ("mask", "box", "mask without colour")]
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--mesh", type=Path, help="another object than the coloured pot")
+    own.add_argument("--start-mesh", type=Path, help="another object for rough starts")
     own.add_argument("--poses", type=int, default=40, help="pictures a case")
-    own.add_argument("--cases", nargs="*", default=["starts", *CASES, "occluder", "time"])
+    own.add_argument("--first", type=int, default=0, help="seed of the first picture")
+    own.add_argument("--cases", nargs="*", default=["starts", *CASES, *hidden, "time"])
     mine, rest = own.parse_known_args()
     sys.argv[1:] = rest
     options = parse_arguments(__doc__)
-    count = 3 if options.quick else mine.poses
-    mesh = centered(make_pot() if mine.mesh is None else up.load_mesh(mine.mesh))
-    model = make_object_model(mesh)
-    cache = Path(tempfile.gettempdir()) / "unproject-bench-templates"
-    tables = []
-    rows: list[tuple[float, float, bool, float]] = []
+    seeds = range(mine.first, mine.first + (3 if options.quick else mine.poses))
+    load = lambda path: centered(make_pot() if path is None else up.load_mesh(path))
+    mesh, cache = load(mine.mesh), Path(tempfile.gettempdir()) / "unproject-bench-templates"
+    columns, tables, trials = ["first %", "of four %", "median s", "90 % s", "longest s"], [], []
     if "starts" in mine.cases:
-        table = Table("Outline alone, 64 px, rough start", ["below 5 degrees"], ours="none", unit="%")
-        rows = rough_starts(model, mesh, count, cache)
-        for k, bucket in enumerate(_BUCKETS):
-            part = rows[k * count : (k + 1) * count]
-            seconds = sorted(r[3] for r in part)
-            table.add(f"{bucket[0]} to {bucket[1]} degrees", {"below 5 degrees": 100 * sum(r[2] for r in part) / count},
-                      poses=count, median_s=seconds[len(seconds) // 2])  # fmt: skip
-        tables.append(table)
-    columns = ["first", "of four", "median s", "longest s"]
-    table = Table("No start: below 5 degrees and 0.05 diameters", columns, ours="none", unit="% or s")
-    for case in CASES:
-        if case in mine.cases:
-            table.add(case, without_start(model, mesh, case, count, cache), poses=count)
-    if "occluder" in mine.cases:
-        for case in ("mask", "box"):
-            table.add(f"{case}, 30 % hidden", without_start(model, mesh, case, count, cache, occluded=0.3), poses=count)
-    tables.append(table)
+        tables.append(Table("Outline alone, 64 px, rough start: below 5 degrees", columns, ours="none", unit="% or s"))
+        for bucket in _BUCKETS:
+            trials += (found := rough_starts(load(mine.start_mesh or mine.mesh), seeds, bucket, cache))
+            add_rates(tables[-1], found)
+    chosen = [case for case in (*CASES, *hidden) if case in mine.cases]
+    if chosen:
+        model = make_object_model(mesh)
+        tables.append(Table("No start: below 5 degrees and 0.05 diameters", columns, ours="none", unit="% or s"))
+        for case in chosen:
+            trials += (found := without_start(model, mesh, case, seeds, cache))
+            add_rates(tables[-1], found)
+    tables += failures(trials)
     if "time" in mine.cases:
         sizes = {"faces": [(n, time_of(mesh, n, 240, cache)) for n in (500, 2000, 3500)],
                  "pixels (height)": [(n, time_of(mesh, 3000, n, cache)) for n in (120, 240, 480, 960)]}  # fmt: skip
@@ -201,8 +245,8 @@ def main() -> None:
             for n, seconds in values:
                 table.add(f"{n} {name}", {"seconds": seconds})
         tables.append(table)
-        if rows:
-            draw_curves(rows, sizes)
+        if any(t.start > 0 for t in trials):
+            draw_curves(trials, sizes)
     write_json(options.json, tables)
     if options.write:
         write_results("bench_pose", tables, notes="![Success against the start's error; time](figures/pose.png)")

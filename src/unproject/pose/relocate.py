@@ -82,7 +82,7 @@ def relocate(
 
 
 def _sight(image: Tensor, colors: ColorModel, small: Camera) -> _Sight:
-    step = max(1, image.shape[1] // (4 * _WIDTH))
+    step = max(1, image.shape[1] // (3 * _WIDTH))
     pixels = image[::step, ::step]
     both = torch.stack([colors.odds[color_index(pixels)], pixels.float().mean(-1)])[None]
     evidence, grey = torch.nn.functional.interpolate(both, size=small.image_size, mode="area")[0]
@@ -94,7 +94,7 @@ def _gatherings(evidence: Tensor, radius: int) -> Tensor:
     window = min(2 * radius + 1, 2 * (min(evidence.shape) // 2) - 1)
     share = torch.sigmoid(evidence)[None, None]
     near = torch.nn.functional.avg_pool2d(share, window, stride=1, padding=window // 2, count_include_pad=True)
-    peak = (near == torch.nn.functional.max_pool2d(near, window, stride=1, padding=window // 2)) & (near > 0.15)
+    peak = (near == _largest(near, window)) & (near > 0.15)
     rows, columns = peak[0, 0].nonzero().unbind(1)
     order = near[0, 0, rows, columns].argsort(descending=True)[:_PLACES]
     return torch.stack([columns[order] + 0.5, rows[order] + 0.5], 1)
@@ -156,7 +156,7 @@ def _score(poses: Tensor, sight: _Sight, mesh: Mesh, small: Camera, paint: Tenso
     """[N] mean evidence inside of each silhouette, less that in the rest of the image that it leaves unexplained nearby; and how like."""
     face = _faces_seen(poses, mesh, small)
     mask = (face >= 0).float()
-    around = torch.nn.functional.max_pool2d(mask[:, None], 9, stride=1, padding=4)[:, 0] - mask
+    around = _largest(mask[:, None], 9)[:, 0] - mask
     area = mask.sum((1, 2)).clamp(min=1)
     inside = (mask * sight.evidence).sum((1, 2)) / area
     outside = (around * sight.evidence).sum((1, 2)) / around.sum((1, 2)).clamp(min=1)
@@ -176,6 +176,12 @@ def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
     area = mask.sum((1, 2), keepdim=True).clamp(min=1)
     a, b = (mask * (t - (mask * t).sum((1, 2), keepdim=True) / area) for t in (a, b))
     return (a * b).sum((1, 2)) / (a.square().sum((1, 2)) * b.square().sum((1, 2))).sqrt().clamp(min=1e-6)
+
+
+def _largest(images: Tensor, window: int) -> Tensor:
+    """Largest value in a window [odd] around each pixel of images [N, 1, h, w]."""
+    rows = torch.nn.functional.max_pool2d(images, (window, 1), stride=1, padding=(window // 2, 0))
+    return torch.nn.functional.max_pool2d(rows, (1, window), stride=1, padding=(0, window // 2))
 
 
 def _differ(a: Tensor, b: Tensor, radius: float) -> bool:

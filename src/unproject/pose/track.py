@@ -49,7 +49,7 @@ _LEARNING_RATE = 0.1
 _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
-_LONG, _NOW_AND_THEN = 6, 3  # doubtful frames in a row after which the whole image is searched too, and how often
+_LONG, _NOW_AND_THEN = 20, 3  # doubtful frames in a row after which the whole image is searched too, and how often
 _USUAL = 0.03  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 _LEARN_FROM = 10_000  # pixels of the image
@@ -265,16 +265,17 @@ def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel
         return state
     state = replace(state, trusted=fit.pose)
     keyframe, gallery = state.knowledge.keyframe, state.gallery
+    suffices = fit.support.get("paint", 0.0) > _PAINT_SUFFICES  # then keyframes are left out, which have the errors of their own poses
+    unseen = all(_angle_deg(k.camera_from_object, fit.pose) > _NEW_VIEW_DEG for k in gallery)
     stale = (
         keyframe is None or _angle_deg(keyframe.camera_from_object, fit.pose) > _NEW_KEYFRAME_DEG or fit.support.get("texture", 0.0) < 0.3
     )
-    fresh = make_keyframe(make_pyramid(frame.color, fit.view), fit.view) if options.texture and stale else None
+    fresh = make_keyframe(make_pyramid(frame.color, fit.view), fit.view) if options.texture and stale and (unseen or not suffices) else None
     if fresh is not None:
         keyframe = fresh
-        if all(_angle_deg(k.camera_from_object, fit.pose) > _NEW_VIEW_DEG for k in gallery):
-            gallery = (fresh, *gallery)[:_GALLERY]
-    if fit.support.get("paint", 0.0) > _PAINT_SUFFICES:
-        keyframe = None  # which has the errors of its own pose
+        gallery = (fresh, *gallery)[:_GALLERY] if unseen else gallery
+    if suffices:
+        keyframe = None
     colors = _learn(state.knowledge.colors, frame.color, fit.view, fit.covered)
     light, noise = light_seen(state.knowledge, frame, model, fit.view, fit.covered)
     knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light, noise=noise)

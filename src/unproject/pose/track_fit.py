@@ -30,7 +30,7 @@ _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
 _SURFACE_POINTS = 300
 _STEPS = 2  # a stage
 _PIXELS = 100.0  # what an image of the object is worth: neighbouring pixels know the same
-_SURPRISE = 5.0  # nats
+_SURPRISE = 10.0  # nats
 _MEMORY = 0.8  # share of that difference that is kept for the next frame
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
 _NOISE, _GREY, _NOISE_RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
@@ -252,9 +252,8 @@ def explains_better(one: FrameFit, other: FrameFit, frame: VideoFrame, model: Tr
     """Whether a fit explains the frame so much better than another that it need not be near to where the object was expected."""
     if one.view is None or other.view is None or other.covered is None:
         return other.view is None
-    covered = torch.zeros_like(other.covered)  # it would be of one of them
     likely = explained(
-        torch.stack([one.pose, other.pose]), frame.color, knowledge.colors, model.mesh, camera, covered=covered, view=other.view,
+        torch.stack([one.pose, other.pose]), frame.color, knowledge.colors, model.mesh, camera, covered=other.covered, view=other.view,
         paint=model.paint_seen, light=knowledge.light, noise=knowledge.noise,
     )  # fmt: skip
     return _PIXELS * float(likely[0] - likely[1]) > _SURPRISE
