@@ -57,5 +57,7 @@ def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseIm
 
 
 def _grown(mask: Tensor, reach: int) -> Tensor:
-    """A mask [H, W] with all within `reach` pixels of it."""
-    return torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
+    """A mask [H, W] with all within `reach` pixels of it, along rows and columns."""
+    from scipy.ndimage import maximum_filter
+
+    return torch.from_numpy(maximum_filter(mask.numpy(), size=2 * reach + 1, mode="constant"))
