@@ -1,4 +1,4 @@
-"""First face on a ray, or any: descent of the eight-wide tree, eight boxes or eight triangles at once.
+"""What rays test, eight boxes or eight triangles at once; whether anything lies on a ray; derivatives of where it is hit.
 
 Source of the triangle test: Woop, Benthin, Wald, Watertight ray/triangle intersection, 2013. Its edge functions must not be fused: the two
 faces of an edge then compute the same number up to the sign, and none of them can miss a ray between them.
@@ -10,9 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .simd import bits, element, first_bit, lane, least, load, maximum, minimum, prefetch, select, set_element, splat, splat_like, store
-
-_LINE = 16  # numbers fetched at once, float32
+from .simd import bits, element, first_bit, least, load, maximum, minimum, select, set_element, splat, splat_like
 
 
 @kernel(fastmath=False)
@@ -28,18 +26,22 @@ def ray_frame(direction_x, direction_y, direction_z, one):
 
 @kernel(fastmath=False)
 def hits_in_block(blocks, start, frame, origin, near, far):
-    """Distances to the eight triangles at `start`, infinite outside of [near, far], and the weights of the second and third corners."""
+    """Distances to the eight triangles at `start`, infinite outside of [near, far], and the weights of the second and third corners.
+
+    Args:
+        origin: minus the ray's, in the order of the frame's axes: adding reads a block from memory in the same instruction.
+    """
     x_axis, y_axis, z_axis, shear_x, shear_y, shear_z = frame
     ox, oy, oz = origin
-    az = load(blocks, start + 8 * z_axis) - oz
-    bz = load(blocks, start + 24 + 8 * z_axis) - oz
-    cz = load(blocks, start + 48 + 8 * z_axis) - oz
-    ax = (load(blocks, start + 8 * x_axis) - ox) - shear_x * az
-    ay = (load(blocks, start + 8 * y_axis) - oy) - shear_y * az
-    bx = (load(blocks, start + 24 + 8 * x_axis) - ox) - shear_x * bz
-    by = (load(blocks, start + 24 + 8 * y_axis) - oy) - shear_y * bz
-    cx = (load(blocks, start + 48 + 8 * x_axis) - ox) - shear_x * cz
-    cy = (load(blocks, start + 48 + 8 * y_axis) - oy) - shear_y * cz
+    az = load(blocks, start + 8 * z_axis) + oz
+    bz = load(blocks, start + 24 + 8 * z_axis) + oz
+    cz = load(blocks, start + 48 + 8 * z_axis) + oz
+    ax = (load(blocks, start + 8 * x_axis) + ox) - shear_x * az
+    ay = (load(blocks, start + 8 * y_axis) + oy) - shear_y * az
+    bx = (load(blocks, start + 24 + 8 * x_axis) + ox) - shear_x * bz
+    by = (load(blocks, start + 24 + 8 * y_axis) + oy) - shear_y * bz
+    cx = (load(blocks, start + 48 + 8 * x_axis) + ox) - shear_x * cz
+    cy = (load(blocks, start + 48 + 8 * y_axis) + oy) - shear_y * cz
     u, v, w = cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax
     zero = splat_like(0, ax)
     determinant = u + v + w
@@ -72,134 +74,38 @@ def box_margin(numbers):
 
 @kernel
 def ray_lanes(origins, directions, i):
-    """A ray for both tests: sheared frame and origin in it; origin, inverse direction, and which rows of boxes it meets first."""
+    """A ray for both tests: sheared frame, minus the origin in it; minus the origin, inverse direction, rows of boxes in their order."""
     one = origins.dtype.type(1)
     dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
     x_axis, y_axis, z_axis, sx, sy, sz = ray_frame(dx, dy, dz, one)
     frame = x_axis, y_axis, z_axis, splat(sx), splat(sy), splat(sz)
-    permuted = splat(origins[i, x_axis]), splat(origins[i, y_axis]), splat(origins[i, z_axis])
-    origin = splat(origins[i, 0]), splat(origins[i, 1]), splat(origins[i, 2])
+    permuted = splat(-origins[i, x_axis]), splat(-origins[i, y_axis]), splat(-origins[i, z_axis])
+    origin = splat(-origins[i, 0]), splat(-origins[i, 1]), splat(-origins[i, 2])
     ix, iy, iz = one / dx, one / dy, one / dz  # of either sign where a direction is zero
     wider = box_margin(origins)
     inverse = splat(ix), splat(iy), splat(iz), splat(ix * wider), splat(iy * wider), splat(iz * wider)
-    return frame, permuted, origin, inverse, (0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40)
+    nx, ny, nz = 0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40
+    return frame, permuted, origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz)
 
 
 @kernel
-def entries_of_boxes(boxes, start, origin, inverse, nearer, first, limit):
-    """Where a ray enters the eight boxes at `start`, and the bits of those that it meets between `first` and `limit`.
+def entries_of_boxes(boxes, start, origin, inverse, rows, first, limit):
+    """Where a ray enters the eight boxes at `start`, and which of them it meets between `first` and `limit`.
 
     Args:
-        inverse: one over the direction, and the same times `box_margin`. limit: times `box_margin` as well.
+        origin: minus the ray's. inverse: one over the direction, and the same times `box_margin`. limit: times `box_margin` as well.
+        rows: of the boxes' sides, which it meets first along x, y, z, and which it meets last.
     """
     ox, oy, oz = origin
     ix, iy, iz, wx, wy, wz = inverse
-    nx, ny, nz = nearer
-    t0 = maximum((load(boxes, start + nx) - ox) * ix, first)  # 0 * inf is NaN, which leaves the other one
-    t0 = maximum((load(boxes, start + ny) - oy) * iy, t0)
-    t0 = maximum((load(boxes, start + nz) - oz) * iz, t0)
-    t1 = minimum((load(boxes, start + 24 - nx) - ox) * wx, limit)
-    t1 = minimum((load(boxes, start + 40 - ny) - oy) * wy, t1)
-    t1 = minimum((load(boxes, start + 56 - nz) - oz) * wz, t1)
-    return t0, bits(t0 <= t1)
-
-
-@kernel
-def push_farther(children, boxes, blocks, node, entries, met, stack, keys, top):
-    """Put the children met, but the nearest, on the stack, the farthest lowest. Returns the nearest, and the new top.
-
-    Mostly there is but one, which needs neither stack nor order. What waits on the stack is fetched into the cache meanwhile.
-    """
-    k = first_bit(met)
-    nearest = np.int64(element(children, 8 * node + k))
-    met &= met - 1
-    if met != 0:
-        least_key = lane(entries, k)
-        base = top
-        while met != 0:
-            k = first_bit(met)
-            met &= met - 1
-            child, key = np.int64(element(children, 8 * node + k)), lane(entries, k)
-            if key < least_key:
-                child, nearest, key, least_key = nearest, child, least_key, key
-            if child >= 0:
-                for line in range(0, 48, _LINE):
-                    prefetch(boxes, 48 * child + line)
-            else:
-                for line in range(0, 72, _LINE):
-                    prefetch(blocks, 72 * (-2 - child) + line)
-            place = top
-            while place > base and element(keys, place - 1) < key:
-                set_element(keys, place, element(keys, place - 1))
-                set_element(stack, place, element(stack, place - 1))
-                place -= 1
-            set_element(keys, place, key)
-            set_element(stack, place, child)
-            top += 1
-    return nearest, top
-
-
-@kernel
-def pop_within(stack, keys, top, limit):
-    """The uppermost node that is not beyond the limit, and the height of the stack below it; -1 if there is none."""
-    while top > 0:
-        top -= 1
-        if element(keys, top) <= limit:
-            return np.int64(element(stack, top)), top
-    return np.int64(0), np.int64(-1)
-
-
-@kernel
-def first_hit_range(
-    begin, end, origins, directions, near, far, batch, roots, boxes, children, blocks, block_items, depth, face, weights, distance
-):
-    """For the rays [begin, end): first face hit, barycentrics, distance. `batch` has the tree of each ray, or is empty."""
-    dtype = origins.dtype
-    infinity, wider = dtype.type(np.inf), box_margin(origins)
-    stack, keys = np.empty(8 * depth + 8, np.int32), np.empty(8 * depth + 8, dtype)
-    found = np.empty(24, dtype)
-    last_tree, last_block, coherent = np.int64(-1), np.int64(-1), True
-    for i in range(begin, end):
-        tree = batch[i] if len(batch) > 0 else 0
-        face[i], distance[i] = -1, infinity
-        weights[i, 0], weights[i, 1], weights[i, 2] = 0, 0, 0
-        if roots[tree] < 0 or not is_ray(origins, directions, i):
-            continue
-        frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
-        first = splat(max(limit_of(near, i), dtype.type(0)))
-        best, block = limit_of(far, i), np.int64(-1)
-        guess = np.int64(-1)
-        if coherent and tree == last_tree and last_block >= 0:  # where the ray before hit: often a good first bound
-            t, v, w = hits_in_block(blocks, 72 * last_block, frame, permuted, first, splat(best))
-            nearest = least(t)
-            if nearest < infinity:
-                best, block, guess = nearest, last_block, last_block
-                store(found, 0, t)
-                store(found, 8, v)
-                store(found, 16, w)
-        node, top = np.int64(roots[tree]), np.int64(0)
-        while top >= 0:
-            if node >= 0:
-                entries, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, splat(best * wider))
-                if met != 0:
-                    node, top = push_farther(children, boxes, blocks, node, entries, met, stack, keys, top)
-                    continue
-            else:
-                t, v, w = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, splat(best))
-                nearest = least(t)
-                if nearest < best or (nearest == best and nearest < infinity and block < 0):
-                    best, block = nearest, -2 - node
-                    store(found, 0, t)
-                    store(found, 8, v)
-                    store(found, 16, w)
-            node, top = pop_within(stack, keys, top, best)
-        if block >= 0:
-            k = first_bit(bits(load(found, 0) == splat(best)))
-            face[i], distance[i] = block_items[block, k], best
-            weights[i, 1], weights[i, 2] = element(found, 8 + k), element(found, 16 + k)
-            weights[i, 0] = 1 - weights[i, 1] - weights[i, 2]
-            coherent = guess >= 0 or block == last_block
-            last_tree, last_block = np.int64(tree), block
+    nx, ny, nz, fx, fy, fz = rows
+    t0 = maximum((load(boxes, start + nx) + ox) * ix, first)  # 0 * inf is NaN, which leaves the other one
+    t0 = maximum((load(boxes, start + ny) + oy) * iy, t0)
+    t0 = maximum((load(boxes, start + nz) + oz) * iz, t0)
+    t1 = minimum((load(boxes, start + fx) + ox) * wx, limit)
+    t1 = minimum((load(boxes, start + fy) + oy) * wy, t1)
+    t1 = minimum((load(boxes, start + fz) + oz) * wz, t1)
+    return t0, t0 <= t1
 
 
 @kernel
@@ -213,7 +119,7 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
         hit[i] = False
         if roots[tree] < 0 or not is_ray(origins, directions, i):
             continue
-        frame, permuted, origin, inverse, nearer = ray_lanes(origins, directions, i)
+        frame, permuted, origin, inverse, rows = ray_lanes(origins, directions, i)
         last = limit_of(far, i)
         first, limit, reach = splat(max(limit_of(near, i), dtype.type(0))), splat(last), splat(last * box_margin(origins))
         stack[0] = roots[tree]
@@ -231,7 +137,8 @@ def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxe
                     last_tree, last_block = np.int64(tree), -2 - node
                     break
             else:
-                _, met = entries_of_boxes(boxes, 48 * node, origin, inverse, nearer, first, reach)
+                _, inside = entries_of_boxes(boxes, 48 * node, origin, inverse, rows, first, reach)
+                met = bits(inside)
                 while met != 0:
                     set_element(stack, top, element(children, 8 * node + first_bit(met)))
                     met &= met - 1

@@ -38,7 +38,7 @@ def first_hit(
 
     Face is int64, -1 for a miss; then weights are 0 and the distance infinite.
     """
-    from ..kernels.raycast import first_hit_range
+    from ..kernels.first_hit import first_hit_range
 
     count = origins.shape[0]
     face = origins.new_empty(count, dtype=torch.int64)
