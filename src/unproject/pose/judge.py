@@ -25,8 +25,8 @@ from .view import View
 
 _SIZE = 72  # pixels of the small image in which poses are compared
 _MARGIN = 4  # pixels of the image around them
-_HIDDEN, _COVERED = 0.3, 0.7  # share of the object's pixels that show something in front: anywhere, and where it is known to be
-_CERTAINTY = 1.5  # most that a pixel's brightness says, log odds: models of light are wrong in places
+_HIDDEN, _COVERED = 0.3, 0.5  # share of the object's pixels that show something in front: anywhere, and where it is known to be
+_CERTAINTY = 0.7  # most that a pixel's brightness says, log odds: models of light are wrong in places
 
 
 def explained(

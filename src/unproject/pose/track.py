@@ -50,6 +50,7 @@ _FEWEST_PIXELS = 6.0
 _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
 _LONG, _NOW_AND_THEN = 20, 3  # doubtful frames in a row after which the whole image is searched too, and how often
+_KNOWN_LOOKS = 25.0  # grey levels: up to so much off, the mesh's own colours and the light do without earlier images
 _USUAL = 0.03  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 _LEARN_FROM = 10_000  # pixels of the image
@@ -253,7 +254,10 @@ def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         if fit.view is None or fit.score > doubtful:
             return fit
     others = [_ahead(state), *_around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH), *([] if fit is None else [fit.pose])]
-    fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS)
+    knowledge = state.knowledge
+    if knowledge.noise < _KNOWN_LOOKS:  # an earlier image may be what is wrong
+        knowledge = replace(knowledge, keyframe=None)
+    fit = fit_frame(state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS)
     return replace(fit, rivals=()) if fit.score > doubtful else fit
 
 

@@ -286,15 +286,14 @@ def _uncovered(points: Keyframe | None, covered: Tensor, view: View) -> Keyframe
 def light_seen(
     before: Knowledge | None, frame: VideoFrame, model: TrackModel, view: View, covered: Tensor | None = None
 ) -> tuple[Tensor | None, float]:
-    """The light by which a frame looks as a view shows the object, from what was known before; and how far grey values are off then."""
-    light, noise = (None, _NOISE) if before is None else (before.light, before.noise)
+    """The light by which a frame looks as a view shows the object, from what was known before; and how far off that was."""
+    known, noise = (None, _NOISE) if before is None else (before.light, before.noise)
     if model.paint is None:
-        return light, noise
+        return known, noise
     coat = coat_of(model.paint, view)
     seen, index = seen_grey(frame.color, view, coat, hidden=None if covered is None else covered_view(covered, view))
-    light = learn_light(light, coat.grey[index], coat.normals[index], seen)
-    if light is None or len(seen) == 0:
+    light = learn_light(known, coat.grey[index], coat.normals[index], seen)
+    if known is None or len(seen) == 0:
         return light, noise
-    away = (coat.grey[index] * shading(coat.normals[index], light)[:, 0]).clamp(max=255) - seen
-    now = max(1.5 * float(away.abs().median()), _GREY)
-    return light, now if before is None or before.light is None else noise + _NOISE_RATE * (now - noise)
+    away = (coat.grey[index] * shading(coat.normals[index], known)[:, 0]).clamp(max=255) - seen
+    return light, noise + _NOISE_RATE * (max(1.5 * float(away.abs().median()), _GREY) - noise)
