@@ -1,8 +1,9 @@
 """Fitting by deformation: a template takes the shape of a point cloud, coarse to fine, and keeps its topology.
 
 Every step weighs named terms (points to surface, surface to points, Laplacian, normals, edges) and moves the vertices along their
-gradient, solved with a matrix that knows what pulls each vertex (gauss_newton.py). The distance is to the surface, not to its vertices.
-The weight of the Laplacian follows the noise of the scan: it grows until the points lie about as far from the surface as they scatter.
+gradient, solved with a matrix that knows what pulls each vertex (gauss_newton.py). The distance is to the surface, not to its vertices,
+and only between parts that look the same way: the far side of a thin part does not pull. The weight of the Laplacian follows the noise
+of the scan: it grows until the points lie about as far from the surface as they scatter.
 """
 
 from __future__ import annotations
@@ -17,27 +18,29 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..geometry.bvh import build_bvh
-from ..geometry.intersect import self_intersections
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import PointIndex, build_index, knn, nearest
-from ..geometry.normals import vertex_normals
-from ..geometry.pca import local_pca
+from ..geometry.normals import face_normals, vertex_normals
+from ..geometry.pca import adaptive_normals, local_pca
 from ..geometry.points import PointCloud
 from ..geometry.primitives import icosphere
 from ..geometry.query import closest_point
 from ..geometry.remesh import remesh_isotropic
 from ..geometry.sample import sample_surface
 from ..geometry.topology import Topology, make_topology
-from ..geometry.untangle import untangle
+from ..geometry.untangle import tangled_pairs, untangle
 from ..losses.robust import Penalty, geman_mcclure, squared
 from ..losses.smoothness import edge_length_loss, laplacian_smoothing_loss, normal_consistency_loss
 from ..struct import TensorStruct
 from .frame import Frame, scan_frame
 from .gauss_newton import SmoothnessMatrices, data_matrix, factorize, smoothness_matrices, smoothness_matrix
+from .orient import orient_normals
 from .outliers import find_inliers
+from .scene import make_scene
 from .step import FitStep
 
 _COARSEST_EDGE = 0.16
+_SHORTEST = 1e-3  # mean edges: shorter ones weigh no more
 _SAG = 0.4  # of chords under arcs, times their squared length: a curvature of about three a longest side
 _NOISE_PROBES, _NOISE_NEIGHBORS, _QUADRIC_TERMS = 4000, 32, 6
 
@@ -72,9 +75,10 @@ class DeformOptions:
 
 @dataclass(frozen=True)
 class _Scan:
-    """The scan in the frame of the fit: points, how they scatter about their surface, and how far apart they are."""
+    """The scan in the frame of the fit: points, normals all on one side, how far points scatter and are apart."""
 
     positions: Tensor
+    normals: Tensor
     index: PointIndex
     noise: float
     spacing: float
@@ -96,13 +100,19 @@ class _Shape(TensorStruct):
 
 @dataclass(frozen=True)
 class _Level:
-    """One resolution: what stays the same while its steps are done. `rest_laplacian` is that of a template whose details are kept."""
+    """One resolution: what stays the same while its steps are done.
+
+    A template whose details are kept has a rest state: lengths of its edges [E], and its Laplacian [V, 3] with weights [E] that fall with
+    the length (short edges must not turn over when the surface around them stretches). `stiffening` makes a mesh that is finer than the
+    level as smooth as one with the level's edges.
+    """
 
     edge_length: float
     penalty: Penalty
     topology: Topology
     matrices: SmoothnessMatrices
-    rest_laplacian: Tensor | None
+    stiffening: float
+    rest: tuple[Tensor, Tensor, Tensor] | None
 
 
 def deform_mesh(
@@ -138,12 +148,8 @@ def deform_mesh(
         number = min(done // options.steps_per_level, options.levels - 1)
         step = done - number * options.steps_per_level
         if done == total - 1:
-            own = (
-                None
-                if template is None or rebuilds
-                else self_intersections(Mesh(vertices=frame.to_local(template.vertices), faces=shape.faces))
-            )
-            vertices, tangled = untangle(shape.vertices, shape.faces, ignored=own)
+            own = None if template is None or rebuilds else tangled_pairs(frame.to_local(template.vertices), shape.faces, unfold=True)
+            vertices, tangled = untangle(shape.vertices, shape.faces, ignored=own, unfold=True)
             shape, losses = replace(shape, vertices=vertices), {"self-intersections": float(tangled)}
         else:
             if step == 0:
@@ -167,7 +173,14 @@ def _prepare(positions: Tensor) -> _Scan:
     seventh = min(6, positions.shape[0] - 1)
     reach = knn(probes, index, seventh + 1).squared_distance[:, seventh].clamp_min(0).sqrt()
     noise = _scatter(probes[:: max(1, len(probes) // _NOISE_PROBES)], index)
-    return _Scan(positions=positions, index=index, noise=noise, spacing=max(float(reach.median()) / math.sqrt(2), 1e-4))
+    spacing = max(float(reach.median()) / math.sqrt(2), 1e-4)
+    return _Scan(positions=positions, normals=_directions(positions), index=index, noise=noise, spacing=spacing)
+
+
+def _directions(positions: Tensor) -> Tensor:
+    """Consistently oriented unit normals [N, 3], all out of the surface or all into it."""
+    scene = make_scene(positions, resolution=None, where="deform_mesh")
+    return orient_normals(positions, adaptive_normals(positions).normals, scene.neighbors, scene.areas)
 
 
 def _scatter(probes: Tensor, index: PointIndex) -> float:
@@ -220,7 +233,7 @@ def _refined(shape: _Shape, edge_length: float | None) -> _Shape:
     """The shape at the beginning of a level: rebuilt with edges of the given length, or with its faces; it is its own rest shape."""
     if edge_length is None:
         return replace(shape, rest=shape.vertices.clone())
-    vertices, _ = untangle(shape.vertices, shape.faces)
+    vertices, _ = untangle(shape.vertices, shape.faces, unfold=True)
     mesh = remesh_isotropic(Mesh(vertices=vertices, faces=shape.faces), edge_length)
     finer = (_mean_edge(shape.vertices, shape.faces) / _mean_edge(mesh.vertices, mesh.faces)) ** 4  # keeps the thin-plate energy
     return _Shape(vertices=mesh.vertices, faces=mesh.faces, rest=mesh.vertices.clone(), weight=(2 * finer * shape.weight).clamp(1e-2, 1e3))
@@ -228,10 +241,20 @@ def _refined(shape: _Shape, edge_length: float | None) -> _Shape:
 
 def _make_level(shape: _Shape, number: int, edge_length: float, *, keep_details: bool) -> _Level:
     topology = make_topology(shape.faces, shape.vertices.shape[0])
-    matrices = smoothness_matrices(topology)
-    laplacian = torch.from_numpy(matrices.laplacian @ shape.rest.double().numpy()).float() if keep_details else None
-    penalty = squared if number == 0 else geman_mcclure(3 * edge_length)
-    return _Level(edge_length=edge_length, penalty=penalty, topology=topology, matrices=matrices, rest_laplacian=laplacian)
+    rest, weights = None, None
+    if keep_details:
+        i, j = topology.edges.T
+        lengths = (shape.rest[i] - shape.rest[j]).norm(dim=1)
+        weights = 1 / lengths.clamp_min(_SHORTEST * float(lengths.mean()))
+        rest = (lengths, weights, _laplacian(shape.rest, topology, weights))
+    return _Level(
+        edge_length=edge_length,
+        penalty=squared if number == 0 else geman_mcclure(3 * edge_length),
+        topology=topology,
+        matrices=smoothness_matrices(topology, weights),
+        stiffening=(edge_length / _mean_edge(shape.rest, shape.faces)) ** 4,
+        rest=rest,
+    )
 
 
 def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, seed: int) -> tuple[_Shape, dict[str, float]]:
@@ -244,24 +267,37 @@ def _step(shape: _Shape, level: _Level, scan: _Scan, options: DeformOptions, *, 
     there = closest_point(targets, (vertices, faces), bvh=build_bvh(shape.vertices, faces))
     samples = sample_surface(Mesh(vertices=vertices, faces=faces), options.samples, stratified=True, generator=generator)
     back = nearest(samples.positions, scan.index)
-    stiffness = float(shape.weight) * options.laplacian
+    here, seen = _same_side(face_normals(shape.vertices, faces), scan.normals, (there.face, chosen), (samples.faces, back.index))
+    stiffness = float(shape.weight) * options.laplacian * level.stiffening
+    lengths = _mean_edge(shape.vertices, faces) if level.rest is None else level.rest[0]
     terms = {
-        "points to surface": level.penalty(there.squared_distance).mean(),
-        "surface to points": level.penalty(back.squared_distance).mean(),
+        "points to surface": (here * level.penalty(there.squared_distance)).mean(),
+        "surface to points": (seen * level.penalty(back.squared_distance)).mean(),
         "Laplacian": stiffness * _bending(vertices, level),
         "normals": options.normals * level.edge_length**2 * normal_consistency_loss(vertices, topology),
-        "edges": options.edges * edge_length_loss(vertices, topology, target=_mean_edge(shape.vertices, faces)),
+        "edges": options.edges * edge_length_loss(vertices, topology, target=lengths),
     }
     (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), vertices)
     count = topology.vertex_count
-    near = data_matrix(faces[there.face], there.barycentrics.detach(), _slope(level.penalty, there.squared_distance), count)
-    far = data_matrix(faces[samples.faces], samples.barycentrics, _slope(level.penalty, back.squared_distance), count)
+    near = data_matrix(faces[there.face], there.barycentrics.detach(), here * _slope(level.penalty, there.squared_distance), count)
+    far = data_matrix(faces[samples.faces], samples.barycentrics, seen * _slope(level.penalty, back.squared_distance), count)
     bending = torch.full((count,), (stiffness + 0.25 * options.normals) * 2 / count)
     solve = factorize(near + far + smoothness_matrix(level.matrices, bending, 2 * options.edges / max(topology.edge_count, 1)))
     move = -solve(gradient)
     moved = shape.vertices + move * min(1.0, 4 * level.edge_length / max(float(move.norm(dim=1).max()), 1e-30))
-    weight = shape.weight * _correction(there.squared_distance.detach(), max(scan.noise, _SAG * _mean_edge(shape.vertices, faces) ** 2))
+    sag = _SAG * max(_mean_edge(shape.vertices, faces), level.edge_length) ** 2
+    weight = shape.weight * _correction(there.squared_distance.detach(), max(scan.noise, sag))
     return replace(shape, vertices=moved, weight=weight.clamp(1e-2, 1e4)), {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _same_side(normals: Tensor, scan_normals: Tensor, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """Weights of pairs (faces, points of the scan): 0 where the face looks the other way, as the far side of a thin part does.
+
+    Which way the scan's normals point is what most pairs agree on.
+    """
+    cosines = [(normals[face] * scan_normals[point]).sum(1) for face, point in pairs]
+    side = 1.0 if float(sum(cosine.sum() for cosine in cosines)) >= 0 else -1.0
+    return [(side * cosine > 0).to(normals.dtype) for cosine in cosines]
 
 
 def _correction(squared_distance: Tensor, expected: float) -> float:
@@ -283,14 +319,18 @@ def _slope(penalty: Penalty, squared_distance: Tensor) -> Tensor:
 
 
 def _bending(vertices: Tensor, level: _Level) -> Tensor:
-    if level.rest_laplacian is None:
+    if level.rest is None:
         return laplacian_smoothing_loss(vertices, level.topology, squared=True)
-    t = level.topology
-    i, j = t.edges.T
-    degree = t.neighbor_offsets.diff().clamp_min(1)[:, None]
-    along = vertices[i] - vertices[j]
-    laplacian = torch.zeros_like(vertices).index_add(0, i, along).index_add(0, j, -along) / degree
-    return (laplacian - level.rest_laplacian).square().sum(1).mean()
+    _, weights, laplacian = level.rest
+    return (_laplacian(vertices, level.topology, weights) - laplacian).square().sum(1).mean()
+
+
+def _laplacian(vertices: Tensor, topology: Topology, weights: Tensor) -> Tensor:
+    """[V, 3] each vertex minus the mean of its neighbours, weighted by the edges [E]."""
+    i, j = topology.edges.T
+    along = weights[:, None] * (vertices[i] - vertices[j])
+    total = torch.zeros_like(vertices[:, 0]).index_add(0, i, weights).index_add(0, j, weights)
+    return torch.zeros_like(vertices).index_add(0, i, along).index_add(0, j, -along) / total.clamp_min(1e-30)[:, None]
 
 
 def _mean_edge(vertices: Tensor, faces: Tensor) -> float:

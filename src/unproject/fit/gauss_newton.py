@@ -23,7 +23,7 @@ class SmoothnessMatrices:
     """What the smoothness terms need of one topology.
 
     Attributes:
-        laplacian: [V, V] sparse, x minus the mean of its neighbours.
+        laplacian: [V, V] sparse, x minus the weighted mean of its neighbours.
         graph: [V, V] sparse, D - A.
     """
 
@@ -31,13 +31,21 @@ class SmoothnessMatrices:
     graph: csr_matrix
 
 
-def smoothness_matrices(topology: Topology) -> SmoothnessMatrices:
-    """The uniform Laplacian and the graph Laplacian of a mesh."""
+def smoothness_matrices(topology: Topology, weights: Tensor | None = None) -> SmoothnessMatrices:
+    """The Laplacian with positive weights [E] of the edges (uniform without), and the graph Laplacian of a mesh."""
+    ones = np.ones(topology.edge_count)
+    graph = _graph_laplacian(topology, ones)
+    weighted = graph if weights is None else _graph_laplacian(topology, weights.double().cpu().numpy())
+    degree = weighted.diagonal()
+    scale = diags_array(1 / np.where(degree > 0, degree, 1.0))
+    return SmoothnessMatrices(laplacian=csr_matrix(scale @ weighted), graph=graph)
+
+
+def _graph_laplacian(topology: Topology, weights: np.ndarray) -> csr_matrix:
     count, (i, j) = topology.vertex_count, topology.edges.cpu().numpy().T
-    adjacency = coo_matrix((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
-    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)
-    graph = (diags_array(degree) - adjacency).tocsr()
-    return SmoothnessMatrices(laplacian=(diags_array(1 / degree) @ graph).tocsr(), graph=graph)
+    adjacency = coo_matrix((np.r_[weights, weights], (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    return csr_matrix(diags_array(degree) - adjacency)
 
 
 def data_matrix(corners: Tensor, barycentrics: Tensor, weights: Tensor, vertex_count: int) -> csr_matrix:

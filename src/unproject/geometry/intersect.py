@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from ..ops.intersect import self_intersecting_pairs
 from ..reference import intersect as reference
 from .bvh import Bvh
+from .normals import face_normals
 from .query import MeshLike, mesh_and_tree
+from .topology import make_topology
 
 
 def self_intersections(mesh: MeshLike, *, bvh: Bvh | None = None, face_offsets: Tensor | None = None) -> Tensor:
@@ -29,3 +34,20 @@ def self_intersections(mesh: MeshLike, *, bvh: Bvh | None = None, face_offsets: 
     if vertices.device.type != "cpu":
         return reference.self_intersecting_pairs(vertices.detach(), faces, tree.face_offsets)
     return self_intersecting_pairs(tree.face_offsets, tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots, tree.depth)
+
+
+def folded_pairs(vertices: Tensor, faces: Tensor, *, angle_deg: float = 120.0) -> Tensor:
+    """Pairs of faces that share an edge and lie nearly on each other: the flipped faces of a mesh that moved.
+
+    Args:
+        vertices: [V, 3].
+        faces: [F, 3].
+        angle_deg: between the normals, from which on two faces are folded.
+
+    Returns:
+        [N, 2] face indices, each pair ascending. Faces without area are in none. No gradient.
+    """
+    normals = face_normals(vertices, faces)
+    pairs = make_topology(faces, vertices.shape[0]).pairs // 3
+    cosine = (normals[pairs[:, 0]] * normals[pairs[:, 1]]).sum(1)
+    return torch.sort(pairs[cosine < math.cos(math.radians(angle_deg))], dim=1).values

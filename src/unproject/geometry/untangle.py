@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .intersect import self_intersections
+from .intersect import folded_pairs, self_intersections
 from .mesh import Mesh
 from .topology import boundary_vertices, make_topology
 
@@ -14,21 +14,22 @@ _FALLOFF = 0.7  # of the smoothing from ring to ring
 _MARGIN = 8  # rings around the touched vertices that are searched
 
 
-def untangle(vertices: Tensor, faces: Tensor, *, ignored: Tensor | None = None) -> tuple[Tensor, int]:
+def untangle(vertices: Tensor, faces: Tensor, *, ignored: Tensor | None = None, unfold: bool = False) -> tuple[Tensor, int]:
     """Smooth the places where a mesh goes through itself, and where that does not help more rings around them, until it does not.
 
     Args:
+        unfold: also where faces are folded onto their neighbours (`folded_pairs`).
         ignored: [P, 2] pairs of faces that may intersect, such as those of a template whose parts are put into one another: smoothing
             would not part them and would spread over the whole.
 
     Returns:
-        vertices, and the number of pairs of faces that still intersect (0 unless sheets lie through each other as a whole).
+        vertices, and the number of pairs of faces that still do (0 unless sheets lie through each other as a whole).
     """
     topology = make_topology(faces, vertices.shape[0])
     i, j = topology.edges.T
     degree = topology.neighbor_offsets.diff().clamp_min(1)[:, None]
     for number in range(_ROUNDS):
-        pairs = _crossings(vertices, faces, ignored)
+        pairs = tangled_pairs(vertices, faces, ignored=ignored, unfold=unfold)
         if len(pairs) == 0:
             return vertices, 0
         marked = torch.zeros(vertices.shape[0])
@@ -37,12 +38,14 @@ def untangle(vertices: Tensor, faces: Tensor, *, ignored: Tensor | None = None) 
         for _ in range(3):
             mean = torch.zeros_like(vertices).index_add(0, i, vertices[j]).index_add(0, j, vertices[i]) / degree
             vertices = torch.lerp(vertices, mean, 0.5 * marked[:, None].to(vertices.dtype))
-    return vertices, len(_crossings(vertices, faces, ignored))
+    return vertices, len(tangled_pairs(vertices, faces, ignored=ignored, unfold=unfold))
 
 
-def _crossings(vertices: Tensor, faces: Tensor, ignored: Tensor | None) -> Tensor:
-    """Pairs of faces [P, 2] that intersect and are not ignored, nor share a face with an ignored pair."""
+def tangled_pairs(vertices: Tensor, faces: Tensor, *, ignored: Tensor | None = None, unfold: bool = False) -> Tensor:
+    """Pairs of faces [P, 2] that intersect, or are folded onto each other (`unfold`), and share no face with an ignored pair."""
     pairs = self_intersections(Mesh(vertices=vertices, faces=faces))
+    if unfold:
+        pairs = torch.cat([pairs, folded_pairs(vertices, faces)])
     return pairs if ignored is None else pairs[~torch.isin(pairs, ignored).any(1)]
 
 
