@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unproject.errors import ArgumentError, DataError
+from unproject.fit.extract import keep_supported_parts
 from unproject.fit.quality import fit_quality
 from unproject.fit.step import FitStep
 from unproject.fit.surface import SurfaceOptions, reconstruct_surface, surface_from_points
@@ -17,7 +18,9 @@ from unproject.geometry.manifold import classify_surface
 from unproject.geometry.mesh import Mesh
 from unproject.geometry.normals import face_areas, face_normals
 from unproject.geometry.points import PointCloud
+from unproject.geometry.primitives import box, icosphere
 from unproject.geometry.query import closest_point
+from unproject.geometry.sample import sample_surface
 from unproject.geometry.topology import mesh_topology
 
 
@@ -90,6 +93,29 @@ def test_torus_keeps_its_hole() -> None:
     assert kind.watertight and kind.genus == 1
     ring = mesh.vertices[:, :2].norm(dim=1) - 1
     assert float(((ring.square() + mesh.vertices[:, 2].square()).sqrt() - 0.4).abs().mean()) < 0.005
+
+
+def test_edges_of_a_noisy_box_stay() -> None:
+    random = torch.Generator().manual_seed(0)
+    cube = box((2.0, 2.0, 2.0))
+    on = sample_surface(cube, 8000, generator=random)
+    noise = 0.02 * torch.randn(8000, 1, generator=random) * face_normals(cube.vertices, cube.faces)[on.faces]
+    mesh = fit(on.positions + noise)
+    middles = torch.tensor([[1.0, 1, 0], [1, 0, 1], [-1, 1, 0.3], [-1, -0.3, -1], [0.4, -1, -1]])
+    assert float(closest_point(mesh.vertices, cube).squared_distance.sqrt().mean()) < 0.007
+    assert float(closest_point(middles, mesh).squared_distance.sqrt().mean()) < 0.045
+
+
+def test_bubbles_around_a_few_strays_are_dropped_and_small_parts_kept() -> None:
+    ball = icosphere(4)
+    small, bubble = 0.2 * ball.vertices + 2.0, 0.2 * ball.vertices - 2.0
+    mesh = Mesh(vertices=torch.cat([ball.vertices, small, bubble]), faces=torch.cat([ball.faces + k * ball.vertex_count for k in range(3)]))
+    strays = bubble[::600]
+    points = torch.cat([ball.vertices, small[::20], strays])
+    sizes = ((ball.vertex_count, 0.005), (len(small[::20]), 0.004), (len(strays), 0.1))
+    areas = torch.cat([torch.full((count,), area) for count, area in sizes])
+    kept = keep_supported_parts(mesh, points, areas)
+    assert kept.vertex_count == 2 * ball.vertex_count and float(kept.vertices.amin()) > -1.1
 
 
 def test_thin_plate_has_two_sides_that_face_apart() -> None:

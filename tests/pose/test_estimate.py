@@ -16,6 +16,7 @@ from unproject.pose.appearance import fit_texture, fit_vertex_colors
 from unproject.pose.estimate import PoseEstimate, PoseInput, PoseOptions, estimate_pose
 from unproject.pose.hidden import without_hidden
 from unproject.pose.hypotheses import place_by_mask, place_cut, turned_views
+from unproject.pose.mask_edge import settle_outline
 from unproject.pose.metrics import rotation_error_deg
 from unproject.pose.object_model import make_object_model
 from unproject.pose.prepare import prepare
@@ -306,6 +307,18 @@ def test_box_of_the_part_that_is_seen(block: up.Mesh, full: PoseInput) -> None:
     color[:, max(cut - 40, 0) : cut] = torch.rand(3, generator=torch.Generator().manual_seed(2))
     found = estimate_pose(block, PoseInput(camera=CAMERA, color=color, box=(cut, top, right, bottom)), options=OPTIONS)
     check(found, angle=5.0, shift=0.08)
+
+
+@pytest.mark.parametrize("pixels", [-3, 0, 3])
+def test_mask_too_large_or_too_small_all_around(block: up.Mesh, full: PoseInput, pixels: int) -> None:
+    assert full.mask is not None and full.color is not None
+    grow = lambda m: torch.nn.functional.max_pool2d(m[None, None], 2 * abs(pixels) + 1, stride=1, padding=abs(pixels))[0, 0]
+    exact = full.mask.float()
+    mask = grow(exact) if pixels > 0 else 1 - grow(1 - exact)
+    settled = settle_outline(mask, full.color)
+    wrong = lambda m: float((m - exact).abs().sum())
+    assert wrong(settled) <= 0.5 * wrong(mask)
+    assert torch.equal(settle_outline(exact, torch.full_like(full.color, 0.5)), exact)  # nothing to see: as it was
 
 
 def test_places_that_something_hides_become_unknown(block: up.Mesh, full: PoseInput) -> None:

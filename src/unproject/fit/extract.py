@@ -85,16 +85,21 @@ def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: flo
     return Support(distance=distance, spacing=local, supported=distance <= _REACH * local + 2 * noise + cell)
 
 
-def keep_supported_parts(mesh: Mesh, supported: Tensor, *, smallest: float = 0.005) -> Mesh:
-    """Drop components with less than `smallest` of the supported area, or less than a tenth of their own area supported."""
-    if mesh.face_count == 0:
+def keep_supported_parts(mesh: Mesh, points: Tensor, areas: Tensor, *, smallest: float = 0.005) -> Mesh:
+    """Drop components whose points, those that are nearest to them, stand for less than `smallest` of all, or than a tenth of their area.
+
+    Args:
+        points: [P, 3].
+        areas: [P] what each stands for; at most twice what is usual counts: strays in a void, around which a bubble has formed, are few.
+    """
+    if mesh.face_count == 0 or len(points) == 0:
         return mesh
+    areas = areas.clamp(max=2 * float(areas.median()))
     component = face_components(make_topology(mesh.faces, mesh.vertex_count))
-    area = face_areas(mesh.vertices, mesh.faces)
-    good = area * supported[mesh.faces].to(area.dtype).mean(1)
     count = int(component.max()) + 1
-    whole = torch.zeros(count, dtype=area.dtype).index_add(0, component, area)
-    backed = torch.zeros(count, dtype=area.dtype).index_add(0, component, good)
+    whole = torch.zeros(count, dtype=areas.dtype).index_add(0, component, face_areas(mesh.vertices, mesh.faces))
+    of_vertex = torch.empty(mesh.vertex_count, dtype=torch.int64).index_copy(0, mesh.faces.reshape(-1), component.repeat_interleave(3))
+    backed = torch.zeros(count, dtype=areas.dtype).index_add(0, of_vertex[nearest(points, mesh.vertices).index], areas)
     keep = (backed >= smallest * backed.sum()) & (backed >= 0.1 * whole)
     keep[backed.argmax()] = True
     return compact(Mesh(vertices=mesh.vertices, faces=mesh.faces[keep[component]]))

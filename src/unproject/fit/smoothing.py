@@ -16,11 +16,12 @@ from ..struct import TensorStruct
 from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, solve_implicit
 
 SHORTEST = 0.3  # cells: a smoothing length below has no effect on the lattice
-ROUNDS = 4  # solves with new weights for the final estimate
+ROUNDS = (0.5, 0.7, 1.0, 1.0, 1.0, 1.0)  # solves with new weights for the final estimate, and factors of the smoothing length in each
 _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
 _TOLERANCE, _POLISH_TOLERANCE = 3e-3, 1e-2  # of a solve; what a polish solves for is a small correction
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
+_FLAT = 0.05  # turn within a cell, in radians, below which all is alike flat: on planes folds would cost nothing, and fins grow from edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,5 +135,5 @@ def _relief(problem: LevelProblem, values: Tensor) -> Tensor:
     """Weights that turn the squared bending into its absolute value: few strong folds cost less than bending everywhere."""
     near = problem.data.data_nodes.long()
     bent = bending(problem.lattice, values)
-    relief = (1 + (bent / (float(bent[near].median()) + 1e-6)).square()) ** -0.5
+    relief = (1 + (bent / (float(bent[near].median()) + _FLAT / problem.lattice.spacing)).square()) ** -0.5
     return relief / relief[near].mean()

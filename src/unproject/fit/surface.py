@@ -139,7 +139,7 @@ class _Work:
         return bool(self.state["trusted"])
 
     def step_count(self) -> int:
-        return 2 + 4 + (len(self.levels) if "shortest" in self.state else 3) + ROUNDS + 1
+        return 2 + 4 + (len(self.levels) if "shortest" in self.state else 3) + len(ROUNDS) + 1
 
     @cached_property
     def problem(self) -> LevelProblem:
@@ -282,9 +282,9 @@ def _solve(work: _Work) -> Stage:
     state = work.state
     done = int(state.get("rounds", torch.tensor(0)))
     problem = work.problem
-    while done < ROUNDS:
+    while done < len(ROUNDS):
         current = work.kept("final") if done else first_state(problem, state["normals"], reach=float(state["reach"]))
-        current = solve_round(problem, current, state["lengths"], polish=done == ROUNDS - 1)
+        current = solve_round(problem, current, ROUNDS[done] * state["lengths"], polish=done == len(ROUNDS) - 1)
         work.keep("final", current)
         done += 1
         state["rounds"] = torch.tensor(done)
@@ -306,17 +306,17 @@ def _extract(work: _Work) -> Stage:
     if mesh.face_count == 0:
         raise DataError(f"{_WHERE}: the points do not look like a surface; nothing was found")
     mesh = fair_mesh(mesh)
-    good = scene.points[final.weight > 0.1]
-    support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
-    mesh = keep_supported_parts(mesh, support.supported)
+    used = final.weight > 0.1
+    good = scene.points[used]
+    mesh = keep_supported_parts(mesh, good, scene.areas[used])
     if work.trusts_normals:
         mesh = turn_faces(mesh, scene.points, work.state["normals"], reach=2 * (scene.spacing + final.noise))
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     share = unsupported_share(mesh, support.supported)
     mesh = _trimmed(work, mesh, support)
-    mesh = cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh
     if mesh.face_count == 0 or _is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
+    mesh = cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
 
@@ -335,7 +335,7 @@ def _trimmed(work: _Work, mesh: Mesh, support: Support) -> Mesh:
 def _lengths_on(work: _Work, mesh: Mesh) -> Tensor:
     """[V] the smoothing length at each vertex."""
     lengths, lattice = work.state["lengths"], work.problem.lattice
-    if len(lengths) > 1 and mesh.vertex_count:
+    if len(lengths) > 1:
         lengths = lengths[nearest(mesh.vertices, node_positions(lattice)).index]
     return lengths.clamp(min=SHORTEST * lattice.spacing).expand(mesh.vertex_count)
 

@@ -12,6 +12,7 @@ from ..camera.undistortion import undistort_image, undistorted_camera
 from ..errors import ArgumentError, DataError, describe
 from ..render.rasterize import rasterize
 from ..struct import TensorStruct
+from .mask_edge import settle_outline
 from .object_model import ObjectModel, check_scale
 from .observation import PoseImage
 from .segment import segment_box
@@ -66,6 +67,8 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
         unknown = flat((~unknown).float(), "nearest") < 0.5
         color = None if color is None else undistort_image(color, camera)
         depth = None if depth is None else flat(depth, "nearest")
+    if mask is not None and color is not None:
+        mask = settle_outline(mask, color)
     plain = undistorted_camera(camera)
     plain = replace(plain.map(lambda t: t.float()), near=1e-6, far=1e12)
     box = _box(given.box, mask, unknown, camera)
