@@ -176,7 +176,7 @@ def signed_distance(
     *,
     bvh: Bvh | None = None,
     winding: WindingTree | None = None,
-    accuracy: float = 2.0,
+    accuracy: float = 1.5,
     query_offsets: Tensor | None = None,
     face_offsets: Tensor | None = None,
 ) -> Tensor:
@@ -186,7 +186,7 @@ def signed_distance(
         points: [..., 3]; in a batch [N, 3], packed.
         mesh: a mesh, a batch, or (vertices, faces), faces counter-clockwise seen from outside.
         bvh, winding: `build_bvh` and `winding_tree` of this very mesh, to be reused; None builds them.
-        accuracy: of the winding number, see there.
+        accuracy: of the winding number, see there; at 1.5 its worst errors are 0.03, far less than what changes its side of 1/2.
         query_offsets, face_offsets: [B + 1] of a packed batch; None for one item.
 
     Returns:
