@@ -28,9 +28,8 @@ def build_point_tree(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, T
     from ..kernels import point_tree as kernels
 
     capacity = leaf_capacity(points.shape[0], offsets.shape[0] - 1)
-    counts = offsets.diff()
-    leaf_offsets = torch.zeros_like(offsets)
-    torch.cumsum((counts + (LEAF - 1)) // LEAF, 0, out=leaf_offsets[1:])
+    starts = np.zeros(offsets.shape[0], np.int64)
+    np.cumsum((np.diff(offsets.numpy()) + (LEAF - 1)) // LEAF, out=starts[1:])
     dtype = points.numpy().dtype
     tree = (
         np.zeros((capacity, 3, LEAF), dtype),
@@ -38,7 +37,6 @@ def build_point_tree(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, T
         np.zeros((2 * capacity, 6), dtype),
         np.zeros(2 * capacity, np.int32),
     )
-    starts = leaf_offsets.numpy()
     leaf_count = int(starts[-1])
     if leaf_count > 0:
         rows, doubtful = np.empty((leaf_count * LEAF, 4), dtype), np.zeros(1, np.int64)
@@ -48,7 +46,7 @@ def build_point_tree(points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, T
             raise ArgumentError("build_point_tree: a point is NaN or infinite")
         _build(kernels, _root_tasks(starts), leaf_count, rows, row_ids, tree)
     leaf_points, ids, boxes, low_ids = (torch.from_numpy(array) for array in tree)
-    return leaf_points, ids, boxes, low_ids, leaf_offsets
+    return leaf_points, ids, boxes, low_ids, torch.from_numpy(starts)
 
 
 @build_point_tree.register_fake
@@ -70,15 +68,19 @@ def leaf_capacity(point_count: int, cloud_count: int) -> int:
 
 def _root_tasks(leaf_offsets: np.ndarray) -> np.ndarray:
     """One task [first leaf, leaf end, node] a cloud that has points."""
-    starts, ends = leaf_offsets[:-1], leaf_offsets[1:]
-    nodes = 2 * starts - np.arange(len(starts))
-    return np.stack([starts, ends, nodes], 1)[ends > starts]
+    tasks = np.empty((len(leaf_offsets) - 1, 3), np.int64)
+    tasks[:, 0], tasks[:, 1] = leaf_offsets[:-1], leaf_offsets[1:]
+    tasks[:, 2] = 2 * tasks[:, 0] - np.arange(len(tasks))
+    return tasks[tasks[:, 1] > tasks[:, 0]]
 
 
 def _build(
     kernels: object, tasks: np.ndarray, leaf_count: int, rows: np.ndarray, row_ids: np.ndarray, tree: tuple[np.ndarray, ...]
 ) -> None:
     """Split the largest tasks, level by level, until there is enough for all threads; build the subtrees; join them upwards."""
+    if leaf_count <= _GRAIN:
+        kernels.build_tasks(0, len(tasks), tasks, rows, row_ids, *tree)  # type: ignore[attr-defined]
+        return
     threads = torch.get_num_threads()
     largest = min(_LARGEST_TASK, max(_GRAIN, leaf_count // (2 * threads) + 1)) if threads > 1 else _LARGEST_TASK
     small, levels = [], []
@@ -97,7 +99,7 @@ def _build(
     def build(slot: int, begin: int, end: int) -> None:
         kernels.build_tasks(begin, end, subtrees, rows, row_ids, *tree)  # type: ignore[attr-defined]
 
-    for_each_slice(build, len(subtrees), slices=1 if leaf_count <= _GRAIN else min(len(subtrees), 16 * threads))
+    for_each_slice(build, len(subtrees), slices=min(len(subtrees), 16 * threads))
     for level in reversed(levels):
         kernels.join_tasks(0, len(level), level, tree[2], tree[3])  # type: ignore[attr-defined]
 
