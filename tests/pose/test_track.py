@@ -96,6 +96,15 @@ def test_an_object_that_leaves_and_returns_is_found_again() -> None:
     assert float(rotation_error_deg(steps[-1].camera_from_object, poses[-1])) < 4
 
 
+def test_a_sudden_turn_is_noticed_and_followed() -> None:
+    """Where the outline still covers the object but says little, poses far from the last one are tried too."""
+    mesh, camera, poses = painted_shape(), camera_(), motion(4, degrees=1.0)
+    sudden = turned(poses[-1], (0.0, 0.0, 1.5), (0, 0, 0))
+    steps = list(track_object([picture(mesh, camera, pose) for pose in [*poses, *[sudden] * 32]], mesh, camera, poses[0]))
+    assert float(rotation_error_deg(steps[3].camera_from_object, poses[3])) < 4
+    assert float(rotation_error_deg(steps[-1].camera_from_object, sudden)) < 4
+
+
 def test_what_passes_in_front_is_survived() -> None:
     mesh, camera, poses = painted_shape(), camera_(), motion(24, degrees=2.0)
     frames = []

@@ -51,7 +51,7 @@ _DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are 
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
 _LONG, _NOW_AND_THEN = 20, 3  # doubtful frames in a row after which the whole image is searched too, and how often
 _KNOWN_LOOKS = 25.0  # grey levels: up to so much off, the mesh's own colours and the light do without earlier images
-_USUAL = 0.03  # how fast the usual score falls
+_USUAL, _USUAL_IN_DOUBT = 0.03, 0.01  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 _LEARN_FROM = 10_000  # pixels of the image
 _SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
@@ -263,7 +263,8 @@ def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
 
 def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel, options: TrackOptions) -> TrackState:
     """The state after a frame that was fitted: colours and keyframes are learnt where the fit is trusted."""
-    usual = max(fit.score, state.usual + _USUAL * (fit.score - state.usual))
+    rate = _USUAL_IN_DOUBT if state.rivals else _USUAL
+    usual = max(fit.score, state.usual + rate * (fit.score - state.usual))
     state = replace(state, before=state.pose, pose=fit.pose, missed=0, lost=False, usual=usual)
     if fit.view is None or fit.trust < _LEARN_ABOVE:
         return state
