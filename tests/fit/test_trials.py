@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unproject.fit.trials import choose_lengths
+from unproject.fit.trials import choose_lengths, next_trial
 
 
 def measured(scatter: list[Tensor], seed: int = 0) -> list[Tensor]:
@@ -45,3 +45,13 @@ def test_what_a_lattice_cannot_tell_is_no_reason() -> None:
 def test_no_points_asked() -> None:
     whole, choice = choose_lengths([torch.zeros(0, 2)] * 3, torch.zeros(0, 3), 0.01)
     assert whole == 0 and len(choice) == 0
+
+
+def test_trials_go_on_while_ever_more_of_thin_parts_is_found() -> None:
+    def score(*distances: float) -> torch.Tensor:
+        return torch.tensor([[distance, 0.0] for distance in distances])
+
+    few = {1: score(0.1, -0.1, 0.1, 9.0), 2: score(0.2, -0.2, 0.2, 8.0)}  # most points prefer length 1, the thin part shorter ones
+    assert next_trial(few, 1, 6, cell=1.0) == 3
+    assert next_trial({**few, 3: score(0.2, -0.2, 0.2, 8.0)}, 1, 6, cell=1.0) == 0  # no more is found
+    assert next_trial(few, 1, 3, cell=1.0) == 0  # there is no shorter one

@@ -1,6 +1,6 @@
 """How smooth a surface the points want: the smoothing length that predicts best what points held out say.
 
-Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse. Most places agree on one length;
+Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse twice. Most places agree on one length;
 thin parts and fine details that ask for another one get it. Of a large scan some windows are asked, not all of it, and the length is one.
 """
 
@@ -22,6 +22,7 @@ _ROUNDS = 2
 _HELD_OUT = 0.15
 _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
+_MISSING = 0.95  # of the squared error of the next longer length: parts that all long ones miss are being found
 _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 _SURROUNDINGS = 64  # points asked that decide about the length at a place
@@ -52,8 +53,12 @@ def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) ->
 
 
 def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float) -> int | None:
-    """Which candidate to try next: the first two, then on in the direction in which it gets better."""
-    for place in (first, first + 1):
+    """Which candidate to try next: the first three, then on in the direction in which it gets better.
+
+    Towards finer ones it may get worse once: between the cell that holds both sides of a thin part and the one that tells them apart,
+    a prediction is no better.
+    """
+    for place in range(first, min(first + 1 + _PATIENCE, count)):
         if place not in scores:
             return place
     tried = sorted(scores)
@@ -61,8 +66,8 @@ def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float
     best = tried[means.index(min(means))]
     if best == tried[0] and best > 0:
         return best - 1
-    if best == tried[-1] and best + 1 < count:
-        return best + 1
+    if best > tried[-1] - _PATIENCE and tried[-1] + 1 < count:
+        return tried[-1] + 1
     return None
 
 
