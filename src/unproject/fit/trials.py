@@ -1,6 +1,6 @@
 """How smooth a surface the points want: the smoothing length that predicts best what points held out say.
 
-Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse twice. Most places agree on one length;
+Candidates descend from coarse to fine, each on the lattice that it needs, until the prediction gets worse. Most places agree on one length;
 thin parts and fine details that ask for another one get it. Of a large scan some windows are asked, not all of it, and the length is one.
 """
 
@@ -53,21 +53,23 @@ def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) ->
 
 
 def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float) -> int | None:
-    """Which candidate to try next: the first three, then on in the direction in which it gets better.
+    """Which candidate to try next: the first two, then on in the direction in which it gets better, but finer while much is found thereby.
 
-    Towards finer ones it may get worse once: between the cell that holds both sides of a thin part and the one that tells them apart,
-    a prediction is no better.
+    Scores cut large errors off, so that they tell nothing between lengths that all miss a thin part.
     """
-    for place in range(first, min(first + 1 + _PATIENCE, count)):
+    for place in (first, first + 1):
         if place not in scores:
             return place
     tried = sorted(scores)
     means = [float(score.mean()) for score in _scores([scores[place] for place in tried], cell)]
     best = tried[means.index(min(means))]
+    errors = [float(scores[place][:, 0].double().square().mean()) for place in tried[-2:]]
+    if errors[1] < _MISSING * errors[0] and tried[-1] + 1 < count:
+        return tried[-1] + 1
     if best == tried[0] and best > 0:
         return best - 1
-    if best > tried[-1] - _PATIENCE and tried[-1] + 1 < count:
-        return tried[-1] + 1
+    if best == tried[-1] and best + 1 < count:
+        return best + 1
     return None
 
 
