@@ -110,9 +110,15 @@ def compare(name: str, truth: Mesh, regime: str, given: bool, folder: Path, pois
     save(scan if given else PointCloud(positions=scan.positions), scan_file)
     results = {"unproject": measure("unproject", regime, scan_file, truth)}
     if poisson:
-        peers = {depth: measure(str(depth), regime, scan_file, truth) for depth in DEPTHS[regime]}
-        depth = min(peers, key=lambda d: peers[d]["CD"])
-        results["open3d"] = peers[depth] | {"depth": float(depth)}
+        peers = {}
+        for depth in DEPTHS[regime]:
+            try:
+                peers[depth] = measure(str(depth), regime, scan_file, truth)
+            except subprocess.CalledProcessError as error:  # it aborts now and then
+                print(f"Open3D at depth {depth} on {name} {regime}: {error}", file=sys.stderr)
+        if peers:
+            depth = min(peers, key=lambda d: peers[d]["CD"])
+            results["open3d"] = peers[depth] | {"depth": float(depth)}
     return results
 
 
