@@ -96,10 +96,22 @@ def interpolate_vertices(values: Tensor, faces: Tensor, face_index: Tensor, bary
     check_indices(faces, values.shape[0], name="faces", where="interpolate_vertices")
     check_indices(face_index, faces.shape[0], name="face_index", where="interpolate_vertices")
     rows = values.reshape(values.shape[0], math.prod(values.shape[1:]))
+    return interpolate_rows(rows, faces, face_index, barycentrics).view(face_index.shape[0], *values.shape[1:])
+
+
+def interpolate_rows(values: Tensor, corners: Tensor, face: Tensor, weights: Tensor, *, base: Tensor | None = None) -> Tensor:
+    """Rows [R, C] interpolated at a list of places, unchecked: [P, C].
+
+    Args:
+        corners: [F, 3] rows of `values`.
+        face: [P], -1 for none.
+        weights: [P, 3].
+        base: [P] what to add to the rows of each place, or None.
+    """
     run = ops.interpolate if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64) else reference.interpolate
-    weights, nothing = barycentrics.to(values.dtype).contiguous(), face_index.new_empty(0, dtype=torch.int64)
-    mixed = run(rows, faces.to(torch.int64).contiguous(), face_index.to(torch.int64).contiguous(), nothing, weights)
-    return mixed.view(face_index.shape[0], *values.shape[1:])
+    shift = face.new_empty(0, dtype=torch.int64) if base is None else base
+    integers = (corners.to(torch.int64).contiguous(), face.to(torch.int64).contiguous(), shift)
+    return run(values, *integers, weights.to(values.dtype).contiguous())
 
 
 def samples_to_points(mesh: Mesh | MeshBatch, samples: SurfaceSamples) -> PointCloud:

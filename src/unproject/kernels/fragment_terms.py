@@ -3,7 +3,7 @@
 import math
 
 from .jit import kernel
-from .soft import FLAT
+from .soft import sign_of_area
 
 
 @kernel(inline="llvm")
@@ -17,13 +17,6 @@ def corner_pixel(points, row, orthographic):
 @kernel(inline="llvm")
 def cross(ax, ay, bx, by):
     return ax * by - ay * bx
-
-
-@kernel(inline="llvm")
-def sign_of_area(ux, uy, vx, vy):
-    """Of the triangle 0, u, v; 0 where its area is rounding."""
-    area, least = cross(ux, uy, vx, vy), FLAT * (abs(ux * vy) + abs(uy * vx) + 1.0)
-    return 1.0 if area > least else (-1.0 if area < -least else 0.0)
 
 
 @kernel(inline="llvm")
@@ -49,6 +42,32 @@ def to_outline(ax, ay, bx, by, cx, cy):
     return u, v, w, rx, ry, d
 
 
+@kernel(inline="llvm")
+def relate(points, faces, images, pixel, face, size, orthographic):
+    """A pixel and a face: its corners' rows, their offsets (x, y) from the pixel, and their depths; whether the pixel lies inside; the
+    areas opposite of the corners (+ inside), their sign; factors that turn areas into weights, and the weights before and after they are
+    divided by their sum.
+    """
+    height, width = size
+    image, within = divmod(pixel, height * width)
+    base = images[image, 2]
+    px, py = within % width + 0.5, within // width + 0.5
+    rows = i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+    ax, ay, az = corner_pixel(points, i, orthographic)
+    bx, by, bz = corner_pixel(points, j, orthographic)
+    cx, cy, cz = corner_pixel(points, k, orthographic)
+    offsets = ax, ay, bx, by, cx, cy = ax - px, ay - py, bx - px, by - py, cx - px, cy - py
+    sign = sign_of_area(bx - ax, by - ay, cx - ax, cy - ay)
+    areas = of_a, of_b, of_c = sign * cross(bx, by, cx, cy), sign * cross(cx, cy, ax, ay), sign * cross(ax, ay, bx, by)
+    inside = sign != 0.0 and min(of_a, min(of_b, of_c)) >= 0.0
+    scales = su, sv, sw = (1.0, 1.0, 1.0) if orthographic else (1.0 / az, 1.0 / bz, 1.0 / cz)
+    u, v, w = max(of_a, 0.0) * su, max(of_b, 0.0) * sv, max(of_c, 0.0) * sw
+    if sign == 0.0:
+        u = v = w = 1.0
+    inverse = 1.0 / (u + v + w)
+    return image, rows, offsets, (az, bz, cz), inside, areas, sign, scales, (u, v, w), (u * inverse, v * inverse, w * inverse), inverse
+
+
 @kernel
 def terms_range(begin, end, points, faces, images, pixel, face, exponents, size, orthographic, sharpness, weights, depth, power):
     """Barycentrics, depth and exponent of the pairs [begin, end).
@@ -57,26 +76,10 @@ def terms_range(begin, end, points, faces, images, pixel, face, exponents, size,
         size: (height, width). sharpness: 1 / sigma.
         weights, depth, power: results [P, 3], [P], [P].
     """
-    height, width = size
     for p in range(begin, end):
-        image, within = divmod(pixel[p], height * width)
-        base, f = images[image, 2], face[p]
-        px, py = within % width + 0.5, within // width + 0.5
-        ax, ay, az = corner_pixel(points, faces[f, 0] + base, orthographic)
-        bx, by, bz = corner_pixel(points, faces[f, 1] + base, orthographic)
-        cx, cy, cz = corner_pixel(points, faces[f, 2] + base, orthographic)
-        ax, ay, bx, by, cx, cy = ax - px, ay - py, bx - px, by - py, cx - px, cy - py
-        sign = sign_of_area(bx - ax, by - ay, cx - ax, cy - ay)
-        of_a, of_b, of_c = sign * cross(bx, by, cx, cy), sign * cross(cx, cy, ax, ay), sign * cross(ax, ay, bx, by)
+        related = relate(points, faces, images, pixel[p], face[p], size, orthographic)
+        image, _, (ax, ay, bx, by, cx, cy), (az, bz, cz), inside, _, _, _, _, (u, v, w), _ = related
         _, _, _, _, _, d = to_outline(ax, ay, bx, by, cx, cy)
-        inside = sign != 0.0 and min(of_a, min(of_b, of_c)) >= 0.0
-        u, v, w = max(of_a, 0.0), max(of_b, 0.0), max(of_c, 0.0)
-        if not orthographic:
-            u, v, w = u / az, v / bz, w / cz
-        if sign == 0.0:
-            u = v = w = 1.0
-        inverse = 1.0 / (u + v + w)
-        u, v, w = u * inverse, v * inverse, w * inverse
         z = u * az + v * bz + w * cz
         logit = (d if inside else -d) * sharpness
         weights[p, 0], weights[p, 1], weights[p, 2], depth[p] = u, v, w, z
@@ -100,34 +103,17 @@ def terms_gradient(
     begin, end, points, faces, images, pixel, face, exponents, size, orthographic, sharpness, of_weights, of_depth, of_power, gradient
 ):
     """Add the gradient of the vertices [N, 3] from the pairs [begin, end): `gradient` belongs to this range alone."""
-    height, width = size
     for p in range(begin, end):
-        image, within = divmod(pixel[p], height * width)
-        base, f = images[image, 2], face[p]
-        px, py = within % width + 0.5, within // width + 0.5
-        i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-        ax, ay, az = corner_pixel(points, i, orthographic)
-        bx, by, bz = corner_pixel(points, j, orthographic)
-        cx, cy, cz = corner_pixel(points, k, orthographic)
-        ax, ay, bx, by, cx, cy = ax - px, ay - py, bx - px, by - py, cx - px, cy - py
-        sign = sign_of_area(bx - ax, by - ay, cx - ax, cy - ay)
-        of_a, of_b, of_c = sign * cross(bx, by, cx, cy), sign * cross(cx, cy, ax, ay), sign * cross(ax, ay, bx, by)
-        inside = sign != 0.0 and min(of_a, min(of_b, of_c)) >= 0.0
-        su, sv, sw = (1.0, 1.0, 1.0) if orthographic else (1.0 / az, 1.0 / bz, 1.0 / cz)
-        u, v, w = max(of_a, 0.0) * su, max(of_b, 0.0) * sv, max(of_c, 0.0) * sw
-        if sign == 0.0:
-            u = v = w = 1.0
-        inverse = 1.0 / (u + v + w)
-        u, v, w = u * inverse, v * inverse, w * inverse
-
+        related = relate(points, faces, images, pixel[p], face[p], size, orthographic)
+        image, (i, j, k), (ax, ay, bx, by, cx, cy), (az, bz, cz), inside, areas, sign, scales, undivided, (u, v, w), inverse = related
+        (of_a, of_b, of_c), (su, sv, sw) = areas, scales
         gz = of_depth[p] - exponents[image, 1] * of_power[p]
         gu, gv, gw = of_weights[p, 0] + gz * az, of_weights[p, 1] + gz * bz, of_weights[p, 2] + gz * cz
         mean = gu * u + gv * v + gw * w
         gu, gv, gw = (gu - mean) * inverse, (gv - mean) * inverse, (gw - mean) * inverse  # of the weights before they were divided
         gaz, gbz, gcz = u * gz, v * gz, w * gz
         if not orthographic and sign != 0.0:
-            undo = 1.0 / inverse
-            gaz, gbz, gcz = gaz - gu * u * undo * su, gbz - gv * v * undo * sv, gcz - gw * w * undo * sw
+            gaz, gbz, gcz = gaz - gu * undivided[0] * su, gbz - gv * undivided[1] * sv, gcz - gw * undivided[2] * sw
         gu = gu * su * sign if of_a >= 0.0 else 0.0  # of the areas
         gv = gv * sv * sign if of_b >= 0.0 else 0.0
         gw = gw * sw * sign if of_c >= 0.0 else 0.0

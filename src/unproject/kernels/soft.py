@@ -26,15 +26,20 @@ def edge_constants(real, ax, ay, bx, by, sign):
 
 
 @kernel(inline="llvm")
+def sign_of_area(ux, uy, vx, vy):
+    """Of the triangle 0, u, v; 0 where its area is rounding."""
+    area, least = ux * vy - uy * vx, FLAT * (abs(ux * vy) + abs(uy * vx) + 1.0)
+    return 1.0 if area > least else (-1.0 if area < -least else 0.0)
+
+
+@kernel(inline="llvm")
 def face_constants(real, flat, i, j, k):
     """A face's pixel origin, its three edges relative to that, its bounds (x, x, y, y), and the sign of its area (0 for none)."""
     ax, ay, bx, by, cx, cy = flat[i, 0], flat[i, 1], flat[j, 0], flat[j, 1], flat[k, 0], flat[k, 1]
     ox, oy = math.floor(ax), math.floor(ay)
     bounds = min(ax, min(bx, cx)), max(ax, max(bx, cx)), min(ay, min(by, cy)), max(ay, max(by, cy))
     ax, ay, bx, by, cx, cy = ax - ox, ay - oy, bx - ox, by - oy, cx - ox, cy - oy
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    least = FLAT * (abs((bx - ax) * (cy - ay)) + abs((by - ay) * (cx - ax)) + 1.0)
-    sign = 1.0 if area > least else (-1.0 if area < -least else 0.0)
+    sign = sign_of_area(bx - ax, by - ay, cx - ax, cy - ay)
     ab = edge_constants(real, ax, ay, bx, by, sign)
     bc = edge_constants(real, bx, by, cx, cy, sign)
     ca = edge_constants(real, cx, cy, ax, ay, sign)

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals, vertex_normals
 from ..geometry.query import closest_point
+from ..geometry.sample import interpolate_rows
 from ..lie.se3 import se3_apply
-from ..render.interpolate import corner_table, interpolate_rows
+from ..render.interpolate import corner_table
 from ..render.rasterize import rasterize
 from ..render.texture import sample_texture
 from ..struct import TensorStruct

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_indices, check_shape
-from ..ops import interpolate as ops
-from ..reference import interpolate as reference
+from ..geometry.sample import interpolate_rows
 from ..struct import TensorStruct
 from .rasterize import Fragments
 
@@ -116,20 +115,6 @@ def interpolate_corners(values: Tensor, fragments: Fragments) -> Tensor:
 def corner_table(face_count: int, device: torch.device) -> Tensor:
     """[F, 3] the rows of the corners of faces in a list of all corners."""
     return torch.arange(3 * face_count, device=device).view(-1, 3)
-
-
-def interpolate_rows(values: Tensor, corners: Tensor, face: Tensor, weights: Tensor, *, base: Tensor | None = None) -> Tensor:
-    """Rows [R, C] interpolated at a list of pixels, unchecked: [P, C].
-
-    Args:
-        corners: [F, 3] rows of `values`.
-        face: [P], -1 for none.
-        weights: [P, 3].
-        base: [P] what to add to the rows of each pixel, or None.
-    """
-    run = ops.interpolate if values.device.type == "cpu" else reference.interpolate
-    shift = face.new_empty(0) if base is None else base
-    return run(values, corners.to(torch.int64).contiguous(), face.contiguous(), shift, weights.to(values.dtype).contiguous())
 
 
 def _check_faces(fragments: Fragments, face_count: int, where: str) -> None:

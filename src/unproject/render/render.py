@@ -15,12 +15,13 @@ from ..camera.camera import Camera, resize_camera
 from ..errors import ArgumentError, ArgumentTypeError, check_shape, describe
 from ..geometry.batch import MeshBatch, batch_meshes
 from ..geometry.mesh import Mesh
+from ..geometry.sample import interpolate_rows
 from ..geometry.topology import Topology, make_topology
 from ..struct import TensorStruct
 from .antialias import antialias_projection
 from .appearance import Appearance, is_opaque, make_appearance, surface_color
 from .color import linear_from_srgb, srgb_from_linear
-from .interpolate import Pixels, corner_table, covered_pixels, interpolate_rows, to_image
+from .interpolate import Pixels, corner_table, covered_pixels, to_image
 from .light import AmbientLight, DirectionalLight, Light, check_lights
 from .project import Projection, project
 from .rasterize import Fragments, peel, rasterize_projection

@@ -11,8 +11,9 @@ from ..camera.camera import Camera
 from ..geometry.batch import MeshBatch
 from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals, vertex_normals
+from ..geometry.sample import interpolate_rows
 from ..struct import TensorStruct
-from .interpolate import Pixels, corner_table, interpolate_rows
+from .interpolate import Pixels, corner_table
 from .light import Places
 from .project import Projection
 from .vectors import turned, unit

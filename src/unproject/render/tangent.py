@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .interpolate import Pixels, interpolate_rows
+from ..geometry.sample import interpolate_rows
+from .interpolate import Pixels
 from .surface import Surface
 from .vectors import dot, unit
 
