@@ -76,11 +76,43 @@ def to_face(px, py, edges, sign, zero, one):
 
 
 @kernel(inline="llvm")
-def seen(flat, i, j, k, farthest, cull, sign):
-    """Whether a face is drawn: in front of the near plane, not all of it beyond the far plane, and turned the right way."""
+def lay_face(real, flat, faces, f, base, look, width, row_begin, row_end):
+    """Where a face lies in a band of rows: its corners, pixel origin and edges, the sign of its area, and the pixels that it may
+    reach, columns and rows; no rows if it is not drawn (beyond the near or far plane, or turned away).
+
+    Args:
+        look: (farthest nearness, cull, blur radius, ...).
+    """
+    farthest, cull, radius = look[0], look[1], look[2]
+    i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
+    ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
     an, bn, cn = flat[i, 2], flat[j, 2], flat[k, 2]
-    whole = not (math.isnan(an) or math.isnan(bn) or math.isnan(cn))
-    return whole and max(an, max(bn, cn)) >= farthest and not (cull and sign > 0.0)
+    drawn = not (math.isnan(an) or math.isnan(bn) or math.isnan(cn)) and max(an, max(bn, cn)) >= farthest and not (cull and sign > 0.0)
+    x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
+    y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
+    return (i, j, k), (ox, oy, edges, sign), (x_begin & -WIDTH, x_end), (max(y_begin, row_begin), y_end if drawn else 0)
+
+
+@kernel(inline="llvm")
+def pull_corners(sums, u, v, w, gx, gy):
+    """Add the flow (gx, gy) of pixels of a row to the sums (x, y) of the three corners, by the weights u, v, w."""
+    ax, ay, bx, by, cx, cy = sums
+    ax, ay = multiply_add(u, gx, ax), multiply_add(u, gy, ay)
+    bx, by = multiply_add(v, gx, bx), multiply_add(v, gy, by)
+    return ax, ay, bx, by, multiply_add(w, gx, cx), multiply_add(w, gy, cy)
+
+
+@kernel(inline="llvm")
+def add_corners(gradient, corners, sums, factor):
+    """Add the sums of all lanes, times a factor, to the gradient of pixels of a face's corners."""
+    ax, ay, bx, by, cx, cy = sums
+    i, j, k = corners
+    gradient[i, 0] += factor * total(ax)
+    gradient[i, 1] += factor * total(ay)
+    gradient[j, 0] += factor * total(bx)
+    gradient[j, 1] += factor * total(by)
+    gradient[k, 0] += factor * total(cx)
+    gradient[k, 1] += factor * total(cy)
 
 
 @kernel
@@ -90,7 +122,7 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
     Args:
         look: (farthest nearness, cull, blur radius, smallest transmittance that counts, 1 / sigma), lengths in pixels.
     """
-    farthest, cull, radius, smallest, sharpness = look
+    _, _, radius, smallest, sharpness = look
     height, width = transmittance.shape[1:]
     real = transmittance.dtype.type
     bands = (height + band - 1) // band
@@ -109,17 +141,14 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
             buffer[p] = real(1)
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
-            if not seen(flat, i, j, k, farthest, cull, sign):
+            _, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
+            if rows[0] >= rows[1]:
                 continue
-            x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
-            y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
             turn = real(abs(sign))
-            for y in range(max(y_begin, row_begin), y_end):
+            for y in range(rows[0], rows[1]):
                 py = real(y + 0.5 - oy)
                 row = (y - row_begin) * pitch
-                for x in range(x_begin & -WIDTH, x_end, WIDTH):
+                for x in range(columns[0], columns[1], WIDTH):
                     left = load(buffer, row + x)
                     if bits(left > least) == 0:
                         continue
@@ -142,7 +171,7 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
         size: (height, width, pitch).
         gradient: [N, 3] float64, of pixels and nearness (which has none here).
     """
-    farthest, cull, radius, _, sharpness = look
+    _, _, radius, _, sharpness = look
     height, width, pitch = size
     real = flow.dtype.type
     bands = (height + band - 1) // band
@@ -156,17 +185,14 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
         base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
-            if not seen(flat, i, j, k, farthest, cull, sign):
+            corners, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
+            if rows[0] >= rows[1]:
                 continue
-            x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
-            y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
             turn = real(abs(sign))
-            ax = ay = bx = by = cx = cy = zero
-            for y in range(max(y_begin, row_begin), y_end):
+            sums = zero, zero, zero, zero, zero, zero
+            for y in range(rows[0], rows[1]):
                 py = real(y + 0.5 - oy)
-                for x in range(x_begin & -WIDTH, x_end, WIDTH):
+                for x in range(columns[0], columns[1], WIDTH):
                     g = load(flow, (image * height + y) * pitch + x)
                     if bits((g > zero) | (g < zero)) == 0:
                         continue
@@ -175,17 +201,9 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
                     coverage = one / (one + exp(select(inside, zero - d, d) * scale))
                     g = select(inside | (d < reach), g, zero) * coverage  # in this order: subnormal products are slow
                     g = select(inside, g, zero - g)
-                    gx, gy = g * rx, g * ry
-                    ax, ay = multiply_add(u, gx, ax), multiply_add(u, gy, ay)
-                    bx, by = multiply_add(v, gx, bx), multiply_add(v, gy, by)
-                    cx, cy = multiply_add(w, gx, cx), multiply_add(w, gy, cy)
-            factor = 2.0 * sharpness  # a corner that moves towards a pixel lessens d^2, of which more leaves less uncovered inside
-            gradient[i, 0] += factor * total(ax)
-            gradient[i, 1] += factor * total(ay)
-            gradient[j, 0] += factor * total(bx)
-            gradient[j, 1] += factor * total(by)
-            gradient[k, 0] += factor * total(cx)
-            gradient[k, 1] += factor * total(cy)
+                    sums = pull_corners(sums, u, v, w, g * rx, g * ry)
+            # a corner that moves towards a pixel lessens d^2, of which more leaves less uncovered inside
+            add_corners(gradient, corners, sums, 2.0 * sharpness)
 
 
 @kernel

@@ -8,31 +8,35 @@ import math
 
 import numpy as np
 
-from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp, total
 from .simd import WIDTH, bits, load, maximum, multiply_add, select, splat, store
-from .soft import face_constants, seen, to_face
+from .soft import add_corners, lay_face, pull_corners, to_face
 
 NOTHING = -1e30  # logarithm of a weight of 0
 
 
 @kernel(inline="llvm")
-def corner_depths(points, flat, i, j, k, orthographic, sign):
-    """Depths of a face's corners, what turns their screen weights into weights in space, and a weight for faces without area."""
+def corner_depths(real, points, flat, corners, orthographic, sign):
+    """In all lanes: depths of a face's corners, what turns their screen weights into weights in space, and a weight for faces without
+    area. Then the least of the depths."""
+    i, j, k = corners
     zi, zj, zk = np.float64(points[i, 2]), np.float64(points[j, 2]), np.float64(points[k, 2])
     ni = 1.0 if orthographic else flat[i, 2]
     nj = 1.0 if orthographic else flat[j, 2]
     nk = 1.0 if orthographic else flat[k, 2]
-    return zi, zj, zk, ni, nj, nk, (0.0 if abs(sign) > 0.0 else 1.0)
+    alone = splat(real(0.0 if abs(sign) > 0.0 else 1.0))
+    depths = splat(real(zi)), splat(real(zj)), splat(real(zk))
+    return depths, (splat(real(ni)), splat(real(nj)), splat(real(nk)), alone), min(zi, min(zj, zk))
 
 
 @kernel(inline="llvm")
-def blend_weights(side_ab, side_bc, side_ca, ni, nj, nk, flat_weight, zero, one):
+def blend_weights(side_ab, side_bc, side_ca, nearness, zero, one):
     """Barycentrics from areas, clamped to the face and perspective-correct, and what they were divided by (inverted)."""
-    p = multiply_add(maximum(side_bc, zero), ni, flat_weight)
-    q = multiply_add(maximum(side_ca, zero), nj, flat_weight)
-    r = multiply_add(maximum(side_ab, zero), nk, flat_weight)
+    ni, nj, nk, alone = nearness
+    p = multiply_add(maximum(side_bc, zero), ni, alone)
+    q = multiply_add(maximum(side_ca, zero), nj, alone)
+    r = multiply_add(maximum(side_ab, zero), nk, alone)
     inverse = one / (p + q + r)
     return p * inverse, q * inverse, r * inverse, inverse
 
@@ -51,7 +55,7 @@ def blend_bands(
         hides: one whose exponent is this much greater hides it.
         blended, depth, transmittance, weight: [B, H, W, C], [B, H, W] three times; weight is the logarithm of the sum of all weights.
     """
-    farthest, cull, radius, smallest, sharpness = look
+    _, _, radius, smallest, sharpness = look
     height, width = transmittance.shape[1:]
     channels = attributes.shape[1]
     real = transmittance.dtype.type
@@ -79,22 +83,16 @@ def blend_bands(
             sums[p] = 0
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
-            if not seen(flat, i, j, k, farthest, cull, sign):
+            (i, j, k), (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
+            if rows[0] >= rows[1]:
                 continue
-            x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
-            y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
-            zi, zj, zk, ni, nj, nk, flat_weight = corner_depths(points, flat, i, j, k, orthographic, sign)
-            top = splat(real(offset - fall * min(zi, min(zj, zk))))
-            lane_zi, lane_zj, lane_zk = splat(real(zi)), splat(real(zj)), splat(real(zk))
-            lane_ni, lane_nj, lane_nk = splat(real(ni)), splat(real(nj)), splat(real(nk))
-            alone, turn = splat(real(flat_weight)), real(abs(sign))
+            (zi, zj, zk), nearness, least_depth = corner_depths(real, points, flat, (i, j, k), orthographic, sign)
+            top, turn = splat(real(offset - fall * least_depth)), real(abs(sign))
             i, j, k = faces[f, 0] + more, faces[f, 1] + more, faces[f, 2] + more
-            for y in range(max(y_begin, row_begin), y_end):
+            for y in range(rows[0], rows[1]):
                 py = real(y + 0.5 - oy)
                 row = (y - row_begin) * pitch
-                for x in range(x_begin & -WIDTH, x_end, WIDTH):
+                for x in range(columns[0], columns[1], WIDTH):
                     left, best = load(left_buffer, row + x), load(best_buffer, row + x)
                     blends = bits(top > best - hidden) != 0
                     if not blends and bits(left > least) == 0:
@@ -109,8 +107,8 @@ def blend_bands(
                     store(left_buffer, row + x, maximum(floor, select(counts, left * q, left)))
                     if not blends:
                         continue
-                    u, v, w, _ = blend_weights(side_ab, side_bc, side_ca, lane_ni, lane_nj, lane_nk, alone, zero, one)
-                    z = u * lane_zi + v * lane_zj + w * lane_zk
+                    u, v, w, _ = blend_weights(side_ab, side_bc, side_ca, nearness, zero, one)
+                    z = u * zi + v * zj + w * zk
                     power = start - slope * z
                     peak = maximum(best, select(counts, power, nothing))
                     fade = exp(best - peak)
@@ -135,6 +133,57 @@ def blend_bands(
                     blended[image, y, x, c] = sums[(2 + c) * size + at] * inverse
 
 
+@kernel(inline="llvm")
+def channel_flow(flow, at, planes, channels, share, barycentrics, attributes, corners, corner_sums, zero):
+    """Gradient of the barycentrics, over `share`, from that of the blended channels; that of the attributes is added to corner_sums.
+
+    Args:
+        flow: as blend_gradient's, the first channel at the index `at`. corner_sums: [3 * C * WIDTH].
+    """
+    bu, bv, bw = barycentrics
+    i, j, k = corners
+    su, sv, sw = share * bu, share * bv, share * bw
+    gu = gv = gw = zero
+    for c in range(channels):
+        g = load(flow, at + c * planes)
+        gu = multiply_add(g, splat(attributes[i, c]), gu)
+        gv = multiply_add(g, splat(attributes[j, c]), gv)
+        gw = multiply_add(g, splat(attributes[k, c]), gw)
+        slot = 3 * c * WIDTH
+        store(corner_sums, slot, multiply_add(su, g, load(corner_sums, slot)))
+        store(corner_sums, slot + WIDTH, multiply_add(sv, g, load(corner_sums, slot + WIDTH)))
+        store(corner_sums, slot + 2 * WIDTH, multiply_add(sw, g, load(corner_sums, slot + 2 * WIDTH)))
+    return gu, gv, gw
+
+
+@kernel(inline="llvm")
+def add_moments(moments, g, px, py):
+    """Add the gradient of an edge's side at pixels of a row to its sum and first moments."""
+    m, mx, my = moments
+    return m + g, multiply_add(g, px, mx), multiply_add(g, py, my)
+
+
+@kernel(inline="llvm")
+def add_edge(gradient, a, b, flat, ox, oy, sign, moments):
+    """Add to the gradient of pixels of the ends a and b of an edge what comes from its side."""
+    ax, ay, bx, by = flat[a, 0] - ox, flat[a, 1] - oy, flat[b, 0] - ox, flat[b, 1] - oy
+    m, mx, my = sign * total(moments[0]), sign * total(moments[1]), sign * total(moments[2])
+    gradient[a, 0] += by * m - my
+    gradient[a, 1] += mx - bx * m
+    gradient[b, 0] += my - ay * m
+    gradient[b, 1] += ax * m - mx
+
+
+@kernel(inline="llvm")
+def add_attributes(attribute_gradient, corners, channels, corner_sums):
+    """Add to the gradient of the attributes of a face's corners what channel_flow has summed."""
+    for c in range(channels):
+        slot = 3 * c * WIDTH
+        attribute_gradient[corners[0], c] += total(load(corner_sums, slot))
+        attribute_gradient[corners[1], c] += total(load(corner_sums, slot + WIDTH))
+        attribute_gradient[corners[2], c] += total(load(corner_sums, slot + 2 * WIDTH))
+
+
 @kernel
 def blend_gradient(
     begin, end, flat, faces, images, job_offsets, offsets, items, band, points, attributes, attribute_bases, orthographic, look,
@@ -148,7 +197,7 @@ def blend_gradient(
             not count); logarithm of the sum of weights (-NOTHING where nothing is blended); gradient of depth; what the gradients of
             blended, depth and weight give together for a mean fragment; gradient of each blended channel.
     """
-    farthest, cull, radius, _, sharpness = look
+    _, _, radius, _, sharpness = look
     count, height, width, pitch = size
     channels = attributes.shape[1]
     planes = count * height * pitch
@@ -169,29 +218,23 @@ def blend_gradient(
         start, slope = splat(real(offset)), splat(real(fall))
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
-            if not seen(flat, i, j, k, farthest, cull, sign):
+            corners, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
+            if rows[0] >= rows[1]:
                 continue
-            x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
-            y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
-            zi, zj, zk, ni, nj, nk, flat_weight = corner_depths(points, flat, i, j, k, orthographic, sign)
-            top = splat(real(offset - fall * min(zi, min(zj, zk))))
-            lane_zi, lane_zj, lane_zk = splat(real(zi)), splat(real(zj)), splat(real(zk))
-            lane_ni, lane_nj, lane_nk = splat(real(ni)), splat(real(nj)), splat(real(nk))
-            alone, turn = splat(real(flat_weight)), real(abs(sign))
+            (zi, zj, zk), nearness, least_depth = corner_depths(real, points, flat, corners, orthographic, sign)
+            top, turn = splat(real(offset - fall * least_depth)), real(abs(sign))
             curve = zero if orthographic else one
-            ai, aj, ak = faces[f, 0] + more, faces[f, 1] + more, faces[f, 2] + more
-            ax = ay = bx = by = cx = cy = zero  # of corners, from the distance
+            rows_of, (ni, nj, nk, _) = (faces[f, 0] + more, faces[f, 1] + more, faces[f, 2] + more), nearness
+            sums = zero, zero, zero, zero, zero, zero  # of corners, from the distance
             az = bz = cz = zero
-            ab = ab_x = ab_y = bc = bc_x = bc_y = ca = ca_x = ca_y = zero  # moments of the gradient of each side
+            ab, bc, ca = (zero, zero, zero), (zero, zero, zero), (zero, zero, zero)  # moments of the gradient of each side
             for p in range(len(corner_sums)):
                 corner_sums[p] = 0
             colored = False
-            for y in range(max(y_begin, row_begin), y_end):
+            for y in range(rows[0], rows[1]):
                 py = real(y + 0.5 - oy)
                 lane_py = splat(py)
-                for x in range(x_begin & -WIDTH, x_end, WIDTH):
+                for x in range(columns[0], columns[1], WIDTH):
                     at = (image * height + y) * pitch + x
                     g, weight = load(flow, at), load(flow, planes + at)
                     blends = bits(top > weight - hidden) != 0
@@ -208,73 +251,36 @@ def blend_gradient(
                     flows = zero - select(counts, g, zero) * coverage
                     if blends:
                         colored = True
-                        bu, bv, bw, inverse = blend_weights(side_ab, side_bc, side_ca, lane_ni, lane_nj, lane_nk, alone, zero, one)
-                        z = bu * lane_zi + bv * lane_zj + bw * lane_zk
+                        bu, bv, bw, inverse = blend_weights(side_ab, side_bc, side_ca, nearness, zero, one)
+                        z = bu * zi + bv * zj + bw * zk
                         power = start - slope * z
                         share = coverage * select(counts, exp(power - weight), zero)
-                        gz = load(flow, 2 * planes + at)
-                        gu = gv = gw = zero  # of the barycentrics, over share
-                        su, sv, sw = share * bu, share * bv, share * bw
-                        for c in range(channels):
-                            gc = load(flow, (4 + c) * planes + at)
-                            gu = multiply_add(gc, splat(attributes[ai, c]), gu)
-                            gv = multiply_add(gc, splat(attributes[aj, c]), gv)
-                            gw = multiply_add(gc, splat(attributes[ak, c]), gw)
-                            slot = 3 * c * WIDTH
-                            store(corner_sums, slot, multiply_add(su, gc, load(corner_sums, slot)))
-                            store(corner_sums, slot + WIDTH, multiply_add(sv, gc, load(corner_sums, slot + WIDTH)))
-                            store(corner_sums, slot + 2 * WIDTH, multiply_add(sw, gc, load(corner_sums, slot + 2 * WIDTH)))
+                        gz, first = load(flow, 2 * planes + at), 4 * planes + at
+                        gu, gv, gw = channel_flow(
+                            flow, first, planes, channels, share, (bu, bv, bw), attributes, rows_of, corner_sums, zero
+                        )
                         common = share * (gz * z + bu * gu + bv * gv + bw * gw - load(flow, 3 * planes + at))
                         flows = flows + common * q
                         dz = gz * share - common * slope
-                        gu = multiply_add(share, gu, dz * lane_zi)
-                        gv = multiply_add(share, gv, dz * lane_zj)
-                        gw = multiply_add(share, gw, dz * lane_zk)
+                        gu = multiply_add(share, gu, dz * zi)
+                        gv = multiply_add(share, gv, dz * zj)
+                        gw = multiply_add(share, gw, dz * zk)
                         mean = bu * gu + bv * gv + bw * gw
                         gu, gv, gw = (gu - mean) * inverse, (gv - mean) * inverse, (gw - mean) * inverse
-                        az = az + dz * bu - curve * maximum(side_bc, zero) * gu * lane_ni * lane_ni
-                        bz = bz + dz * bv - curve * maximum(side_ca, zero) * gv * lane_nj * lane_nj
-                        cz = cz + dz * bw - curve * maximum(side_ab, zero) * gw * lane_nk * lane_nk
-                        gu = select(side_bc > zero, gu * lane_ni, zero)
-                        gv = select(side_ca > zero, gv * lane_nj, zero)
-                        gw = select(side_ab > zero, gw * lane_nk, zero)
-                        bc, bc_x, bc_y = bc + gu, multiply_add(gu, px, bc_x), multiply_add(gu, lane_py, bc_y)
-                        ca, ca_x, ca_y = ca + gv, multiply_add(gv, px, ca_x), multiply_add(gv, lane_py, ca_y)
-                        ab, ab_x, ab_y = ab + gw, multiply_add(gw, px, ab_x), multiply_add(gw, lane_py, ab_y)
+                        az = az + dz * bu - curve * maximum(side_bc, zero) * gu * ni * ni
+                        bz = bz + dz * bv - curve * maximum(side_ca, zero) * gv * nj * nj
+                        cz = cz + dz * bw - curve * maximum(side_ab, zero) * gw * nk * nk
+                        bc = add_moments(bc, select(side_bc > zero, gu * ni, zero), px, lane_py)
+                        ca = add_moments(ca, select(side_ca > zero, gv * nj, zero), px, lane_py)
+                        ab = add_moments(ab, select(side_ab > zero, gw * nk, zero), px, lane_py)
                     flows = select(inside, zero - flows, flows)  # d^2 grows the exponent inside; and falls as a corner comes closer
-                    gx, gy = flows * rx, flows * ry
-                    ax, ay = multiply_add(u, gx, ax), multiply_add(u, gy, ay)
-                    bx, by = multiply_add(v, gx, bx), multiply_add(v, gy, by)
-                    cx, cy = multiply_add(w, gx, cx), multiply_add(w, gy, cy)
-            factor = 2.0 * sharpness
-            gax, gay, gbx, gby = factor * total(ax), factor * total(ay), factor * total(bx), factor * total(by)
-            gcx, gcy = factor * total(cx), factor * total(cy)
+                    sums = pull_corners(sums, u, v, w, flows * rx, flows * ry)
+            add_corners(gradient, corners, sums, 2.0 * sharpness)
             if colored:
-                for c in range(channels):
-                    slot = 3 * c * WIDTH
-                    attribute_gradient[ai, c] += total(load(corner_sums, slot))
-                    attribute_gradient[aj, c] += total(load(corner_sums, slot + WIDTH))
-                    attribute_gradient[ak, c] += total(load(corner_sums, slot + 2 * WIDTH))
-                gradient[i, 2] += total(az)
-                gradient[j, 2] += total(bz)
-                gradient[k, 2] += total(cz)
-                x0, y0, x1, y1, x2, y2 = (
-                    flat[i, 0] - ox,
-                    flat[i, 1] - oy,
-                    flat[j, 0] - ox,
-                    flat[j, 1] - oy,
-                    flat[k, 0] - ox,
-                    flat[k, 1] - oy,
-                )
-                m, mx, my = sign * total(ab), sign * total(ab_x), sign * total(ab_y)
-                gax, gay, gbx, gby = gax + y1 * m - my, gay + mx - x1 * m, gbx + my - y0 * m, gby + x0 * m - mx
-                m, mx, my = sign * total(bc), sign * total(bc_x), sign * total(bc_y)
-                gbx, gby, gcx, gcy = gbx + y2 * m - my, gby + mx - x2 * m, gcx + my - y1 * m, gcy + x1 * m - mx
-                m, mx, my = sign * total(ca), sign * total(ca_x), sign * total(ca_y)
-                gcx, gcy, gax, gay = gcx + y0 * m - my, gcy + mx - x0 * m, gax + my - y2 * m, gay + x2 * m - mx
-            gradient[i, 0] += gax
-            gradient[i, 1] += gay
-            gradient[j, 0] += gbx
-            gradient[j, 1] += gby
-            gradient[k, 0] += gcx
-            gradient[k, 1] += gcy
+                add_attributes(attribute_gradient, rows_of, channels, corner_sums)
+                gradient[corners[0], 2] += total(az)
+                gradient[corners[1], 2] += total(bz)
+                gradient[corners[2], 2] += total(cz)
+                add_edge(gradient, corners[0], corners[1], flat, ox, oy, sign, ab)
+                add_edge(gradient, corners[1], corners[2], flat, ox, oy, sign, bc)
+                add_edge(gradient, corners[2], corners[0], flat, ox, oy, sign, ca)

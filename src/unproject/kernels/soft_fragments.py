@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp
 from .simd import WIDTH, bits, first_bit, load, select, splat
-from .soft import face_constants, seen, to_face
+from .soft import lay_face, to_face
 from .soft_blend import blend_weights, corner_depths
 
 
@@ -27,7 +26,7 @@ def list_fragments(
         starts: [bands + 1] where the room of each band begins in the lists. counts: [bands] result.
         pixels, found: results, row of [B * H * W] and face.
     """
-    farthest, cull, radius, sharpness = look
+    _, _, radius, sharpness = look
     height, width, pitch = size
     real = weight.dtype.type
     bands = (height + band - 1) // band
@@ -46,28 +45,22 @@ def list_fragments(
         slot, room = starts[b], starts[b + 1]
         for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
             f = first_face + (items[item] if listed else item)
-            i, j, k = faces[f, 0] + base, faces[f, 1] + base, faces[f, 2] + base
-            ox, oy, edges, bounds, sign = face_constants(real, flat, i, j, k)
-            if not seen(flat, i, j, k, farthest, cull, sign):
+            (i, j, k), (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
+            if rows[0] >= rows[1]:
                 continue
-            x_begin, x_end = pixel_range(bounds[0] - radius, bounds[1] + radius, width)
-            y_begin, y_end = pixel_range(bounds[2] - radius, bounds[3] + radius, row_end)
-            zi, zj, zk, ni, nj, nk, flat_weight = corner_depths(points, flat, i, j, k, orthographic, sign)
-            top = splat(real(offset - fall * min(zi, min(zj, zk))))
-            lane_zi, lane_zj, lane_zk = splat(real(zi)), splat(real(zj)), splat(real(zk))
-            lane_ni, lane_nj, lane_nk = splat(real(ni)), splat(real(nj)), splat(real(nk))
-            alone, turn = splat(real(flat_weight)), real(abs(sign))
-            for y in range(max(y_begin, row_begin), y_end):
+            (zi, zj, zk), nearness, least_depth = corner_depths(real, points, flat, (i, j, k), orthographic, sign)
+            top, turn = splat(real(offset - fall * least_depth)), real(abs(sign))
+            for y in range(rows[0], rows[1]):
                 py = real(y + 0.5 - oy)
-                for x in range(x_begin & -WIDTH, x_end, WIDTH):
+                for x in range(columns[0], columns[1], WIDTH):
                     all_weights = load(weight, (image * height + y) * pitch + x)
                     if bits(top > all_weights - hidden) == 0:
                         continue
                     px = splat(real(x - ox)) + centers
                     _, _, d, _, _, _, side_ab, side_bc, side_ca, inside = to_face(px, py, edges, turn, zero, one)
                     odds = exp(select(inside, d, zero - d) * scale)
-                    u, v, w, _ = blend_weights(side_ab, side_bc, side_ca, lane_ni, lane_nj, lane_nk, alone, zero, one)
-                    power = start - slope * (u * lane_zi + v * lane_zj + w * lane_zk)
+                    u, v, w, _ = blend_weights(side_ab, side_bc, side_ca, nearness, zero, one)
+                    power = start - slope * (u * zi + v * zj + w * zk)
                     share = odds / (one + odds) * exp(power - all_weights)
                     left = bits((share >= enough) & (inside | (d < reach)))
                     while left != 0:
