@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import ArgumentError, FileAccessError, FormatError
 from ..io.atomic import OutputFiles
@@ -39,13 +40,23 @@ def load_model(path: str | Path, *, identity_count: int | None = None, dtype: to
             raise FormatError(
                 f"has no array {name!r}; a model needs {', '.join(_NEEDED)}, found {', '.join(sorted(arrays)) or 'none'}", path=path
             )
-    some = [name for name in _SKELETON if name in arrays]
-    if some and len(some) < len(_SKELETON):
-        missing = ", ".join(name for name in _SKELETON if name not in arrays)
-        raise FormatError(f"has a part of a skeleton ({', '.join(some)}) but not {missing}", path=path)
-    real = lambda name: torch.from_numpy(_numbers(arrays[name], name, path).astype(np.float64)).to(dtype)
-    whole = lambda name: torch.from_numpy(_numbers(arrays[name], name, path).astype(np.int64))
-    basis = real("shapedirs")
+    basis, rest = _bases(arrays, path, identity_count, dtype)
+    identities, expressions = basis.shape[2], rest.shape[2]
+    model = LinearModel(
+        mean=_real(arrays, "v_template", path, dtype), faces=_whole(arrays, "f", path), identity_basis=basis, expression_basis=rest,
+        identity_deviation=_real(arrays, "shape_deviation", path, dtype, torch.ones(identities)),
+        expression_deviation=_real(arrays, "expression_deviation", path, dtype, torch.ones(expressions)),
+        skinning=_skinning(arrays, path, dtype), landmarks=_landmarks(arrays, path),
+    )  # fmt: skip
+    try:
+        return check_model(model, where="the model")
+    except ArgumentError as error:
+        raise FormatError(str(error), path=path) from error
+
+
+def _bases(arrays: dict[str, np.ndarray], path: Path, identity_count: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Bases of identities [V, 3, K] and of expressions [V, 3, L]."""
+    basis = _real(arrays, "shapedirs", path, dtype)
     if basis.dim() != 3:
         raise FormatError(f"shapedirs must be [V, 3, K], found {list(basis.shape)}", path=path)
     count = basis.shape[2] if identity_count is None else identity_count
@@ -53,37 +64,36 @@ def load_model(path: str | Path, *, identity_count: int | None = None, dtype: to
         raise ArgumentError(
             f"load_model: `identity_count` must lie in 0 to {basis.shape[2]}, the columns of shapedirs, got {identity_count}"
         )
-    rest = basis[:, :, count:]
-    if "expressiondirs" in arrays:
-        extra = real("expressiondirs")
-        if extra.dim() != 3 or extra.shape[:2] != basis.shape[:2]:
-            raise FormatError(f"expressiondirs must be {list(basis.shape[:2])} and L, found {list(extra.shape)}", path=path)
-        rest = torch.cat([rest, extra], 2)
-    skinning = None
-    if some:
-        parents = whole("kintree_table")
-        if parents.dim() != 2 or parents.shape[0] != 2:
-            raise FormatError(f"kintree_table must be [2, J], found {list(parents.shape)}", path=path)
-        parents = parents[0].clone()
-        parents[parents >= 2**31] = -1  # SMPL writes the root's -1 as unsigned
-        skinning = Skinning(
-            joint_regressor=real("J_regressor"), parents=parents, weights=real("weights"),
-            pose_basis=real("posedirs") if "posedirs" in arrays else None,
-        )  # fmt: skip
+    extra = _real(arrays, "expressiondirs", path, dtype, basis[:, :, :0])
+    if extra.dim() != 3 or extra.shape[:2] != basis.shape[:2]:
+        raise FormatError(f"expressiondirs must be {list(basis.shape[:2])} and L, found {list(extra.shape)}", path=path)
+    return basis[:, :, :count], torch.cat([basis[:, :, count:], extra], 2)
+
+
+def _skinning(arrays: dict[str, np.ndarray], path: Path, dtype: torch.dtype) -> Skinning | None:
+    missing = [name for name in _SKELETON if name not in arrays]
+    if len(missing) == len(_SKELETON):
+        return None
+    if missing:
+        some = ", ".join(name for name in _SKELETON if name in arrays)
+        raise FormatError(f"has a part of a skeleton ({some}) but not {', '.join(missing)}", path=path)
+    parents = _whole(arrays, "kintree_table", path)
+    if parents.dim() != 2 or parents.shape[0] != 2:
+        raise FormatError(f"kintree_table must be [2, J], found {list(parents.shape)}", path=path)
+    parents = parents[0].clone()
+    parents[parents >= 2**31] = -1  # SMPL writes the root's -1 as unsigned
+    return Skinning(
+        joint_regressor=_real(arrays, "J_regressor", path, dtype), parents=parents, weights=_real(arrays, "weights", path, dtype),
+        pose_basis=_real(arrays, "posedirs", path, dtype) if "posedirs" in arrays else None,
+    )  # fmt: skip
+
+
+def _landmarks(arrays: dict[str, np.ndarray], path: Path) -> dict[str, int]:
     names = [str(name) for name in arrays.get("landmark_names", np.empty(0, str)).ravel()]
-    places = whole("landmark_vertices").flatten().tolist() if "landmark_vertices" in arrays else []
+    places = _whole(arrays, "landmark_vertices", path).flatten().tolist() if "landmark_vertices" in arrays else []
     if len(names) != len(places):
         raise FormatError(f"{len(names)} landmark_names for {len(places)} landmark_vertices", path=path)
-    model = LinearModel(
-        mean=real("v_template"), faces=whole("f"), identity_basis=basis[:, :, :count], expression_basis=rest,
-        identity_deviation=real("shape_deviation") if "shape_deviation" in arrays else torch.ones(count, dtype=dtype),
-        expression_deviation=real("expression_deviation") if "expression_deviation" in arrays else torch.ones(rest.shape[2], dtype=dtype),
-        skinning=skinning, landmarks=dict(zip(names, places)),
-    )  # fmt: skip
-    try:
-        return check_model(model, where="the model")
-    except ArgumentError as error:
-        raise FormatError(str(error), path=path) from error
+    return dict(zip(names, places))
 
 
 def save_model(path: str | Path, model: LinearModel, *, overwrite: bool = False) -> None:
@@ -141,7 +151,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise FormatError(f"is a damaged .npz file: {error}", path=path) from error
 
 
-def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
+def _real(arrays: dict[str, np.ndarray], name: str, path: Path, dtype: torch.dtype, default: Tensor | None = None) -> Tensor:
+    if default is not None and name not in arrays:
+        return default.to(dtype)
+    return torch.from_numpy(_numbers(arrays, name, path).astype(np.float64)).to(dtype)
+
+
+def _whole(arrays: dict[str, np.ndarray], name: str, path: Path) -> Tensor:
+    return torch.from_numpy(_numbers(arrays, name, path).astype(np.int64))
+
+
+def _numbers(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    array = arrays[name]
     if array.dtype.kind not in "fiu":
         raise FormatError(f"array {name!r} must hold numbers, found {array.dtype}", path=path)
     return array
