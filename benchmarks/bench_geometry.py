@@ -65,6 +65,16 @@ def nearest_both_ways(x: Tensor, y: Tensor, threads: int) -> dict[str, Callable[
     return {"unproject": ours, "pykdtree": pykdtree, "scipy": scipy, "open3d": open3d_tensor}
 
 
+def nearest_one_way(x: Tensor, y: Tensor, threads: int) -> dict[str, Callable[[], object]]:
+    """Of points, once: build and query."""
+    a, b = x.numpy(), y.numpy()
+    return {
+        "unproject": lambda: up.nearest(x, y),
+        "pykdtree": lambda: KDTree(b).query(a),
+        "scipy": lambda: cKDTree(b).query(a, workers=threads),
+    }
+
+
 def k_nearest(points: Tensor, k: int, threads: int) -> dict[str, Callable[[], object]]:
     """Build and query, of a set in itself."""
     array = points.numpy()
@@ -103,8 +113,13 @@ def bench_searches(quick: bool, threads: int) -> list[Table]:
     for count in (1_000, 5_000, 20_000) if quick else (1_000, 5_000, 20_000, 100_000):
         both.add(f"sphere {count}", time_all(nearest_both_ways(sphere(count, 0), sphere(count, 1), threads), seconds=seconds))
     both.add("clusters, outliers 20000", time_all(nearest_both_ways(clusters(20_000, 0), clusters(20_000, 1), threads), seconds=seconds))
+    once = Table("nearest, one way, build and query", ["unproject", "pykdtree", "scipy"])
+    for count in (1_000, 3_000):
+        functions = nearest_one_way(sphere(count, 0), sphere(count, 1), threads)
+        once.add(f"sphere {count}", time_all(functions, seconds=seconds, repeat=500))
     within = Table("k nearest in the set itself, build and query", ["unproject", "pykdtree", "scipy", "open3d"])
-    for count, k in ((20_000, 8), (20_000, 16)) if quick else ((100_000, 8), (100_000, 16), (100_000, 30), (1_000_000, 8)):
+    sizes = [(1_000, 8), (3_000, 8), (20_000, 8)] + ([] if quick else [(100_000, 8), (100_000, 16), (100_000, 30), (1_000_000, 8)])
+    for count, k in sizes:
         functions = k_nearest(sphere(count, 0), k, threads)
         if count > 500_000:
             functions.pop("scipy"), functions.pop("open3d")
@@ -113,7 +128,7 @@ def bench_searches(quick: bool, threads: int) -> list[Table]:
     for count in (20_000,) if quick else (20_000, 100_000):
         reach = math.sqrt(4 * 30 / count)
         radius.add(f"sphere {count}, 30 each", time_all(in_radius(sphere(count, 0), reach, threads), seconds=seconds, repeat=10))
-    return [both, within, radius]
+    return [both, once, within, radius]
 
 
 def bench_points(quick: bool) -> list[Table]:

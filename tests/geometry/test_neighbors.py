@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unproject.errors import ArgumentError
 from unproject.geometry.neighbors import (
+    Neighbors,
     PointIndex,
     ball_query,
     build_index,
@@ -55,20 +56,24 @@ def offsets_of(*sizes: int) -> Tensor:
     return torch.tensor([0, *sizes]).cumsum(0)
 
 
+def assert_found(found: Neighbors, expected: tuple[Tensor, Tensor]) -> None:
+    assert torch.equal(found.index, expected[1])
+    assert torch.equal(found.squared_distance, expected[0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_searches_equal_brute_force(kind: str, dtype: torch.dtype) -> None:
     query, target = cloud(230, kind, dtype, 1), cloud(333, kind, dtype, 2)
     q, t = offsets_of(230), offsets_of(333)
-    found, expected = nearest(query, target), reference.nearest(query, target, q, t)
-    assert torch.equal(found.index, expected[1])
-    assert torch.equal(found.squared_distance, expected[0])
-    found, expected = nearest(query, target, norm=1), reference.nearest(query, target, q, t, manhattan=True)
-    assert torch.equal(found.index, expected[1])
-    assert torch.equal(found.squared_distance, expected[0].square())
-    found, expected = knn(query, target, 9), reference.k_nearest(query, target, q, t, 9, False)
-    assert torch.equal(found.index, expected[1])
-    assert torch.equal(found.squared_distance, expected[0])
+    for a, b in ((query, target), (build_index(query), build_index(target))):  # so few points need no trees, but may have them
+        assert_found(nearest(a, b), reference.nearest(query, target, q, t))
+        distance, index = reference.nearest(query, target, q, t, manhattan=True)
+        assert_found(nearest(a, b, norm=1), (distance.square(), index))
+        for k in (1, 3, 9, 40):
+            found = knn(a, b, k)
+            assert_found(found, reference.k_nearest(query, target, q, t, k, False))
+    found = knn(query, target, 9)
     radius = float(found.squared_distance[:, 5].median().sqrt())
     found, expected = ball_query(query, target, radius, 7), reference.first_in_radius(query, target, radius, 7, q, t)
     assert torch.equal(found.index, expected[1])
@@ -92,8 +97,9 @@ def assert_same_pairs(query: Tensor, target: Tensor, radius: float, q: Tensor, t
 def test_ragged_batches_search_in_their_own_cloud(sizes: list[tuple[int, int]], kind: str, seed: int) -> None:
     q, t = offsets_of(*(a for a, _ in sizes)), offsets_of(*(b for _, b in sizes))
     query, target = cloud(int(q[-1]), kind, seed=seed), cloud(int(t[-1]), kind, seed=seed + 1)
-    found, expected = knn(query, target, 5, query_offsets=q, target_offsets=t), reference.k_nearest(query, target, q, t, 5, False)
-    assert torch.equal(found.index, expected[1])
+    expected = reference.k_nearest(query, target, q, t, 5, False)
+    assert torch.equal(knn(query, target, 5, query_offsets=q, target_offsets=t).index, expected[1])
+    assert torch.equal(knn(build_index(query, q), build_index(target, t), 5).index, expected[1])
     assert torch.equal(nearest(query, target, query_offsets=q, target_offsets=t).index, expected[1][:, 0])
     assert_same_pairs(query, target, 0.3, q, t)
 
@@ -127,11 +133,19 @@ def test_large_tree_is_built_in_parts_alike() -> None:
     assert torch.equal(alone[1].squared_distance, together[1].squared_distance)
 
 
+def test_few_points_are_shared_among_threads_alike() -> None:
+    query, target = cloud(900, "lattice", seed=1), cloud(1000, "lattice", seed=2)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        found = knn(query, target, 4)
+    finally:
+        torch.set_num_threads(threads)
+    assert_found(found, reference.k_nearest(query, target, offsets_of(900), offsets_of(1000), 4, False))
+
+
 def test_index_in_place_of_points() -> None:
     query, target = cloud(200, seed=1), cloud(300, seed=2)
-    plain, indexed = knn(query, target, 3), knn(build_index(query), build_index(target), 3)
-    assert torch.equal(plain.index, indexed.index)
-    assert torch.equal(plain.squared_distance, indexed.squared_distance)
     converted = build_index(target).to(torch.float64)
     assert torch.equal(nearest(query.double(), converted).index, nearest(query.double(), target.double()).index)
 
@@ -142,6 +156,8 @@ def test_neighbours_within_one_set() -> None:
     found = knn(points, points, 4, exclude_self=True, query_offsets=offsets, target_offsets=offsets)
     assert not (found.index == torch.arange(400)[:, None]).any()
     assert torch.equal(found.index, reference.k_nearest(points, points, offsets, offsets, 4, True)[1])
+    index = build_index(points, offsets)
+    assert torch.equal(found.index, knn(index, index, 4, exclude_self=True).index)
     assert torch.equal(nearest(points, points).squared_distance, torch.zeros(400))
 
 
@@ -178,6 +194,7 @@ def test_gradients() -> None:
     offsets = {"query_offsets": offsets_of(4, 8), "target_offsets": offsets_of(5, 4)}
     check_gradients(lambda q, t: nearest(q, t, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: knn(q, t, 3, **offsets).squared_distance, [query, target], second=True)
+    check_gradients(lambda q, t: knn(build_index(q), build_index(t), 3).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: ball_query(q, t, 0.6, 3, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: radius_search(q, t, 0.6, **offsets).squared_distance, [query, target], second=True)
     check_gradients(lambda q, t: nearest(q, t, norm=1, **offsets).squared_distance, [query, target], second=True)

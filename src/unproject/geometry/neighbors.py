@@ -7,13 +7,16 @@ not depend on the number of threads. Batches are packed points with offsets [B +
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape, describe
+from ..ops import all_pairs as all_pairs_ops
 from ..ops import farthest as farthest_ops
 from ..ops import nearest as nearest_ops
 from ..ops import radius as radius_ops
@@ -99,21 +102,34 @@ def index_of(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, 
     Raises:
         ArgumentError: shapes, NaN or infinity, offsets beside an index.
     """
+    return _with_tree(_without_tree(points, offsets, name=name, where=where), name=name, where=where)
+
+
+def _without_tree(points: Tensor | PointIndex, offsets: Tensor | None, *, name: str, where: str) -> PointIndex:
+    """An index as it is; of points one that has no tree yet, and whose values are not checked yet."""
     offsets_name = "offsets" if name == "points" else f"{name}_offsets"
     if isinstance(points, PointIndex):
         if offsets is not None:
             raise ArgumentError(f"{where}: `{name}` is an index and has offsets of its own; leave `{offsets_name}` out")
         return points
-    searchable = isinstance(points, Tensor) and points.is_cpu and points.dim() == 2 and 1 <= points.shape[1] <= 3
-    searchable = searchable and points.dtype in (torch.float32, torch.float64)
-    check_shape(points, ["N", "D"], name=name, where=where, finite=not searchable)
+    check_shape(points, ["N", "D"], name=name, where=where)
     offsets = check_offsets(offsets, points.shape[0], name=offsets_name, where=where, device=points.device)
-    try:
-        tree = build_point_tree(_in_space(points.detach()), offsets) if searchable else ()
-    except ArgumentError:  # which says less than this:
-        check_shape(points, ["N", "D"], name=name, where=where, finite=True)
-        raise
-    return PointIndex(points=points, offsets=offsets, tree=tuple(tree))
+    return PointIndex(points=points, offsets=offsets, tree=())
+
+
+def _with_tree(index: PointIndex, *, name: str, where: str) -> PointIndex:
+    """The index with a tree where there are kernels. Refuses NaN and infinity."""
+    if index.tree:
+        return index
+    if _has_kernels(index.points):
+        with suppress(ArgumentError):  # which says less than the check below
+            return replace(index, tree=tuple(build_point_tree(_in_space(index.points.detach()), index.offsets)))
+    check_shape(index.points, ["N", "D"], name=name, where=where, finite=True)
+    return index
+
+
+def _has_kernels(points: Tensor) -> bool:
+    return points.is_cpu and 1 <= points.shape[1] <= 3 and points.dtype in (torch.float32, torch.float64)
 
 
 def nearest(
@@ -140,14 +156,15 @@ def nearest(
 
     Gradient: of squared_distance to query and target, with the index held fixed; zero, not NaN, at distance zero.
     """
-    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="nearest")
+    queries, targets = index_pair(query, target, query_offsets, target_offsets, where="nearest", few=True)
     _check_counts(queries, targets, 1, where="nearest")
     if norm not in (1, 2):
         raise ArgumentError(f"nearest: `norm` must be 1 or 2, got {norm!r}")
-    if not (queries.tree and targets.tree):
-        distance, index = reference.nearest(queries.points, targets.points, queries.offsets, targets.offsets, norm == 1)
-    else:
+    if queries.tree and targets.tree:
         distance, index = nearest_ops.nearest(*_op_arguments(queries, targets), norm == 1)
+    else:
+        search: Callable[..., tuple[Tensor, Tensor]] = all_pairs_ops.nearest_of_all if _has_kernels(queries.points) else reference.nearest
+        distance, index = search(*_pair_arguments(queries, targets), norm == 1)
     return Neighbors(squared_distance=distance.square() if norm == 1 else distance, index=index)
 
 
@@ -177,7 +194,7 @@ def knn(
 
     Gradient: of squared_distance to query and target, with the indices held fixed.
     """
-    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="knn")
+    queries, targets = index_pair(query, target, query_offsets, target_offsets, where="knn", few=True)
     if k < 1:
         raise ArgumentError(f"knn: `k` must be at least 1, got {k}")
     if exclude_self and queries.point_count != targets.point_count:
@@ -185,11 +202,16 @@ def knn(
             f"knn: `exclude_self` is for one set of points, got {queries.point_count} queries and {targets.point_count} targets"
         )
     _check_counts(queries, targets, k + int(exclude_self), where="knn")
-    if not (queries.tree and targets.tree):
-        result = reference.k_nearest(queries.points, targets.points, queries.offsets, targets.offsets, k, exclude_self)
+    if k == 1 and not exclude_self:
+        found = nearest(queries, targets)
+        return Neighbors(squared_distance=found.squared_distance.unsqueeze(1), index=found.index.unsqueeze(1))
+    if queries.tree and targets.tree:
+        squared_distance, index = nearest_ops.k_nearest(*_op_arguments(queries, targets), k, exclude_self)
     else:
-        result = nearest_ops.k_nearest(*_op_arguments(queries, targets), k, exclude_self)
-    squared_distance, index = result
+        search: Callable[..., tuple[Tensor, Tensor]] = (
+            all_pairs_ops.k_nearest_of_all if _has_kernels(queries.points) else reference.k_nearest
+        )
+        squared_distance, index = search(*_pair_arguments(queries, targets), k, exclude_self)
     return Neighbors(squared_distance=squared_distance, index=index)
 
 
@@ -217,7 +239,7 @@ def radius_search(
 
     Gradient: of squared_distance to query and target, with the indices held fixed.
     """
-    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="radius_search")
+    queries, targets = index_pair(query, target, query_offsets, target_offsets, where="radius_search")
     _check_radius(radius, where="radius_search")
     if not (queries.tree and targets.tree):
         owner, index = reference.radius_pairs(queries.points, targets.points, radius, queries.offsets, targets.offsets)
@@ -257,7 +279,7 @@ def ball_query(
     Gradient: of squared_distance to query and target, with the indices held fixed.
     Source: Qi et al. 2017, PointNet++, section 3.2.
     """
-    queries, targets = _index_pair(query, target, query_offsets, target_offsets, where="ball_query")
+    queries, targets = index_pair(query, target, query_offsets, target_offsets, where="ball_query")
     _check_radius(radius, where="ball_query")
     if k < 1:
         raise ArgumentError(f"ball_query: `k` must be at least 1, got {k}")
@@ -316,23 +338,56 @@ def _offsets_of(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
-def _index_pair(
-    query: Tensor | PointIndex, target: Tensor | PointIndex, query_offsets: Tensor | None, target_offsets: Tensor | None, *, where: str
+def index_pair(
+    query: Tensor | PointIndex,
+    target: Tensor | PointIndex,
+    query_offsets: Tensor | None,
+    target_offsets: Tensor | None,
+    *,
+    where: str,
+    names: tuple[str, str] = ("query", "target"),
+    few: bool = False,
 ) -> tuple[PointIndex, PointIndex]:
-    targets = index_of(target, target_offsets, name="target", where=where)
+    """Indices of arguments that error messages call `names` of `where`: for functions that take points or indices.
+
+    Args:
+        few: whether so few points may go without trees that to compare all of them takes less time. `nearest` and `knn` can do so.
+
+    Raises:
+        ArgumentError: shapes, NaN or infinity, offsets beside an index, dimensions, types or numbers of clouds that differ.
+    """
+    query_name, target_name = names
+    targets = _without_tree(target, target_offsets, name=target_name, where=where)
     shared = query is target and (query_offsets is None or query_offsets is target_offsets)
-    queries = targets if shared else index_of(query, query_offsets, name="query", where=where)
+    queries = targets if shared else _without_tree(query, query_offsets, name=query_name, where=where)
     a, b = queries.points, targets.points
     if a.shape[1] != b.shape[1] or a.dtype != b.dtype or a.device != b.device:
         raise ArgumentError(
-            f"{where}: `query` and `target` must have the same dimension, type and device, "
+            f"{where}: `{query_name}` and `{target_name}` must have the same dimension, type and device, "
             f"got {describe(a)} on {a.device} and {describe(b)} on {b.device}"
         )
     if queries.offsets.shape != targets.offsets.shape:
         raise ArgumentError(
-            f"{where}: `query` and `target` must have as many clouds, got {len(queries.offsets) - 1} and {len(targets.offsets) - 1}"
+            f"{where}: `{query_name}` and `{target_name}` must have as many clouds, "
+            f"got {len(queries.offsets) - 1} and {len(targets.offsets) - 1}"
         )
-    return queries, targets
+    if few and not (queries.tree and targets.tree) and _are_few(queries, targets):
+        for index, name in ((queries, query_name), (targets, target_name)):
+            check_shape(index.points, ["N", "D"], name=name, where=where, finite=not index.tree)
+        return queries, targets
+    targets = _with_tree(targets, name=target_name, where=where)
+    return targets if shared else _with_tree(queries, name=query_name, where=where), targets
+
+
+def _are_few(queries: PointIndex, targets: PointIndex) -> bool:
+    """Whether to compare all pairs, a sixth of a nanosecond each, takes less time than to build trees and to search them.
+
+    These take about 0.15 ms for any number of points, which are 2^20 pairs on one thread and twice as many on two, and 80 ns a point.
+    """
+    pairs = queries.point_count * targets.point_count
+    if len(targets.offsets) != 2:
+        pairs = int(queries.offsets.diff() @ targets.offsets.diff())
+    return pairs <= (1 << 21) + 512 * (queries.point_count + targets.point_count)
 
 
 def _check_counts(queries: PointIndex, targets: PointIndex, least: int, *, where: str) -> None:
@@ -356,3 +411,10 @@ def _in_space(points: Tensor) -> Tensor:
 def _op_arguments(queries: PointIndex, targets: PointIndex) -> tuple[Tensor, ...]:
     query_points, query_ids, _, _, query_leaf_offsets = queries.tree
     return _in_space(queries.points), _in_space(targets.points), query_points, query_ids, query_leaf_offsets, *targets.tree
+
+
+def _pair_arguments(queries: PointIndex, targets: PointIndex) -> tuple[Tensor, ...]:
+    points = (queries.points, targets.points)
+    if _has_kernels(queries.points):
+        points = (_in_space(queries.points), _in_space(targets.points))
+    return *points, queries.offsets, targets.offsets

@@ -7,6 +7,10 @@ import numpy as np
 from .jit import kernel
 from .packets import fill, largest, mark_hits, next_leaf, packet_box, pick_close, start_walk
 from .point_tree import LEAF, NO_POINT, STACK, cloud_of
+from .simd import WIDTH
+from .sorted_list import clear_list, insert, row_length
+
+_SHORT = 4  # lists of so few hardly change while a leaf is scanned: a branch is foreseen
 
 
 @kernel(fastmath=False)
@@ -50,34 +54,22 @@ def nearest_range(
 
 
 @kernel(fastmath=False)
-def insert_sorted(distances, ids, distance, candidate):
-    """Put a candidate into a list sorted by (distance, id), whose last entry drops out."""
-    place = len(distances) - 1
-    while place > 0 and (distances[place - 1] > distance or (distances[place - 1] == distance and ids[place - 1] > candidate)):
-        distances[place] = distances[place - 1]
-        ids[place] = ids[place - 1]
-        place -= 1
-    distances[place] = distance
-    ids[place] = candidate
-
-
-@kernel(fastmath=False)
-def scan_k_nearest(lanes, own_ids, points, ids, found, found_ids, limits, limit_ids, marks, distances, items):
-    """Offer the points of a leaf to each lane's sorted list; the lanes' limits become their last entries."""
-    last = found.shape[1] - 1
+def scan_k_nearest(lanes, own_ids, points, ids, found, found_ids, k, limits, limit_ids, marks, distances, items):
+    """Offer the points of a leaf to each lane's sorted list; the lanes' limits become their k-th entries."""
+    length = row_length(k)
     mark_hits(lanes, limits, points, marks)
     for lane in range(LEAF):
         if marks[lane] == 0:
             continue
+        last = length * lane + WIDTH + k - 1
         count = pick_close(lanes[0, lane], lanes[1, lane], lanes[2, lane], limits[lane], points, distances, items)
         for i in range(count):
             distance, candidate = distances[items[i]], ids[items[i]]
             if candidate == NO_POINT or candidate == own_ids[lane]:
                 continue
-            if distance < found[lane, last] or (distance == found[lane, last] and candidate < found_ids[lane, last]):
-                insert_sorted(found[lane], found_ids[lane], distance, candidate)
-        limits[lane] = found[lane, last]
-        limit_ids[lane] = found_ids[lane, last]
+            if k > _SHORT or distance <= found[last]:
+                insert(found, found_ids, length * lane, length, distance, candidate)
+        limits[lane], limit_ids[lane] = found[last], found_ids[last]
 
 
 @kernel(fastmath=False)
@@ -86,7 +78,8 @@ def k_nearest_range(
 ):
     """The nearest points to each query of packets [begin, end), as many as `index` [Q, K] has room for, in order."""
     k = index.shape[1]
-    found, found_ids = np.empty((LEAF, k), queries.dtype), np.empty((LEAF, k), np.int32)
+    length = row_length(k)
+    found, found_ids = np.empty(LEAF * length, queries.dtype), np.empty(LEAF * length, np.int32)
     limits, limit_ids, own_ids = np.empty(LEAF, queries.dtype), np.empty(LEAF, np.int32), np.empty(LEAF, np.int32)
     marks, distances, items = np.empty(LEAF, np.int32), np.empty(LEAF, queries.dtype), np.empty(LEAF + 1, np.int32)
     packet, stack, gaps = np.empty(6, queries.dtype), np.empty((STACK, 3), np.int32), np.empty(STACK, queries.dtype)
@@ -97,19 +90,18 @@ def k_nearest_range(
         lanes = queries[group]
         fill(limit_ids, NO_POINT)
         for lane in range(LEAF):
-            fill(found[lane], np.inf)
-            fill(found_ids[lane], NO_POINT)
+            clear_list(found, found_ids, length * lane, length, NO_POINT)
             limits[lane] = np.inf if query_ids[group, lane] != NO_POINT else -1
             own_ids[lane] = query_ids[group, lane] if exclude_same else -1
         packet_box(lanes, packet)
         top = start_walk(stack, gaps, leaf_offsets, cloud)
         leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids, False)
         while leaf >= 0:
-            scan_k_nearest(lanes, own_ids, points[leaf], ids[leaf], found, found_ids, limits, limit_ids, marks, distances, items)
+            scan_k_nearest(lanes, own_ids, points[leaf], ids[leaf], found, found_ids, k, limits, limit_ids, marks, distances, items)
             leaf, top = next_leaf(stack, gaps, top, largest(limits), packet, lanes, limits, limit_ids, boxes, low_ids, False)
         for lane in range(LEAF):
             query = query_ids[group, lane]
             if query != NO_POINT:
                 for i in range(k):
-                    squared_distance[query, i] = found[lane, i]
-                    index[query, i] = found_ids[lane, i]
+                    squared_distance[query, i] = found[length * lane + WIDTH + i]
+                    index[query, i] = found_ids[length * lane + WIDTH + i]

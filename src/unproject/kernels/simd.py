@@ -1,7 +1,7 @@
 """Lanes: eight numbers that a kernel computes with at once, as one LLVM vector. For loops that LLVM does not vectorize by itself.
 
 Inside a kernel, `load(array, start)` reads eight consecutive elements of a flat contiguous array and `splat(x)` repeats a scalar;
-`+ - * /` and comparisons work lane by lane, between equal types. A comparison gives a mask; `& | ~` combine masks.
+`+ - * /` of floats and comparisons work lane by lane, between equal types. A comparison gives a mask; `& | ~` combine masks.
 No operation here is reassociated or fused, except `multiply_add`, so that formulas which rely on exact rounding may use them.
 """
 
@@ -41,10 +41,14 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, Lanes) and isinstance(value.dtype, types.Float)
 
 
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Lanes) and isinstance(value.dtype, types.Integer)
+
+
 def _define_binary(op: Any, method: str, comparison: str | None) -> None:
     class Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and args[0] == args[1] and _is_float(args[0]):
+            if len(args) == 2 and args[0] == args[1] and (_is_float(args[0]) or (comparison and _is_integer(args[0]))):
                 return signature(MASK if comparison else args[0], *args)
             return None
 
@@ -52,7 +56,9 @@ def _define_binary(op: Any, method: str, comparison: str | None) -> None:
 
     @lower_builtin(op, Lanes, Lanes)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.fcmp_ordered(comparison, *args) if comparison else getattr(builder, method)(*args)
+        if comparison is None:
+            return getattr(builder, method)(*args)
+        return builder.fcmp_ordered(comparison, *args) if _is_float(sig.args[0]) else builder.icmp_signed(comparison, *args)
 
 
 def _define_mask_binary(op: Any, method: str) -> None:

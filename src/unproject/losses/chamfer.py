@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import check_shape
-from ..geometry.neighbors import Neighbors, PointIndex, index_of, nearest
+from ..geometry.neighbors import Neighbors, PointIndex, index_pair, nearest
 from ..struct import TensorStruct
 from .robust import Penalty, squared
 
@@ -59,7 +59,7 @@ def chamfer_distance(
 
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero. Source: Fan et al. 2017, eq. 1.
     """
-    x, y = index_of(x, x_offsets, name="x", where="chamfer_distance"), index_of(y, y_offsets, name="y", where="chamfer_distance")
+    x, y = index_pair(x, y, x_offsets, y_offsets, names=("x", "y"), where="chamfer_distance", few=True)
     forward, backward = nearest(x, y, norm=norm), nearest(y, x, norm=norm)
     return _mean(penalty(forward.squared_distance), x, x_weights, "x_weights") + _mean(
         penalty(backward.squared_distance), y, y_weights, "y_weights"
@@ -92,10 +92,7 @@ def one_sided_chamfer_distance(
 
     Gradient: x and y, almost everywhere (neighbours are held fixed); finite at distance zero.
     """
-    x, y = (
-        index_of(x, x_offsets, name="x", where="one_sided_chamfer_distance"),
-        index_of(y, y_offsets, name="y", where="one_sided_chamfer_distance"),
-    )
+    x, y = index_pair(x, y, x_offsets, y_offsets, names=("x", "y"), where="one_sided_chamfer_distance", few=True)
     return _mean(penalty(nearest(x, y, norm=norm).squared_distance), x, weights, "weights")
 
 
@@ -126,7 +123,7 @@ def chamfer_terms(
 
     Gradient: x, y and normals, almost everywhere (neighbours are held fixed).
     """
-    x, y = index_of(x, x_offsets, name="x", where="chamfer_terms"), index_of(y, y_offsets, name="y", where="chamfer_terms")
+    x, y = index_pair(x, y, x_offsets, y_offsets, names=("x", "y"), where="chamfer_terms", few=True)
     check_shape(x_normals, [x.point_count, 3], name="x_normals", where="chamfer_terms")
     check_shape(y_normals, [y.point_count, 3], name="y_normals", where="chamfer_terms")
 

@@ -101,12 +101,12 @@ def squared_distance_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor
     return grad_query, grad_target, *([None] * ctx.other_inputs)
 
 
-def _save_nearest(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save_nearest(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     save_pairs(ctx, inputs, output)
     ctx.manhattan = inputs[-1]
 
 
-def _nearest_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def nearest_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     if not ctx.manhattan:
         return squared_distance_backward(ctx, grad, _)
     query, target, index = ctx.saved_tensors
@@ -114,7 +114,7 @@ def _nearest_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None,
     return flow, torch.zeros_like(target).index_add(0, index, flow, alpha=-1), *([None] * ctx.other_inputs)
 
 
-nearest.register_autograd(_nearest_backward, setup_context=_save_nearest)
+nearest.register_autograd(nearest_backward, setup_context=save_nearest)
 k_nearest.register_autograd(squared_distance_backward, setup_context=save_pairs)
 
 
