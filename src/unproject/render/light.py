@@ -112,7 +112,7 @@ class Arriving(TensorStruct):
 
     Attributes:
         color: [..., 3] light that arrives, before any cosine.
-        toward: [..., 3] unit vectors to the light; None where the light has no direction and meets every normal alike.
+        toward: [..., 3] unit vectors to the light, [3] for all points; None where the light has no direction and meets every normal alike.
         distance: [...] to the light, infinite for parallel light; None without a direction.
     """
 
@@ -196,7 +196,7 @@ def arriving(light: Light, normal: Tensor, places: Places) -> Arriving:
         return Arriving(color=color)
     if isinstance(light, DirectionalLight):
         toward = -unit_and_length(_direction(light, places))[0]
-        return Arriving(color=color, toward=toward.expand_as(normal), distance=math.inf)
+        return Arriving(color=color, toward=toward, distance=math.inf)
     position = _spread(light.position, places, 1)
     if light.frame == "camera":
         pose = _each(places.world_from_camera, places)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
+from ..ops import shade as ops
+from ..reference import shade as reference
 from ..struct import TensorStruct
 from .light import AmbientLight, Light, Places, arriving, check_lights
-from .vectors import dot
 
 INTERPOLATIONS = ("phong", "gouraud", "flat")
-REFLECTIONS = ("phong", "blinn_phong", "lambert", "unlit")
+REFLECTIONS = (*ops.REFLECTIONS, "unlit")
 COLOR_SPACES = ("srgb", "linear")
 TEXTURE_FILTERS = ("bilinear", "mipmap", "nearest")
 
@@ -147,6 +148,9 @@ def shade_points(
     for i, light in enumerate(checked):
         if getattr(light, "frame", "world") == "camera":
             raise ArgumentError(f"{where}: `lights[{i}]` is in the camera's frame, and there is no camera here; `render_mesh` knows it")
+    dtype = torch.promote_types(torch.promote_types(positions.dtype, normals.dtype), toward_eye.dtype)
+    lead = torch.broadcast_shapes(*(t.shape[:-1] for t in (positions, normals, toward_eye)), reflectance.shininess.shape)
+    positions, normals, toward_eye = (t.to(dtype).expand(*lead, 3) for t in (positions, normals, toward_eye))
     places = Places(position=positions, world_from_camera=torch.eye(4).to(positions)[None], image=None)
     terms = light_terms(normals, toward_eye, checked, places, reflectance.shininess, reflection=reflection)
     return combine(terms, reflectance)
@@ -175,6 +179,14 @@ def light_terms(
         shininess: broadcasts with [...].
         visible: for each light, which points it reaches [...], or None for all.
     """
+    run = ops.reflect_light if normal.device.type == "cpu" else reference.reflect_light
+    lead = normal.shape[:-1]
+
+    def rows(t: Tensor, width: int) -> Tensor:
+        t = t.to(normal.dtype)
+        return t.reshape(1, width) if t.numel() == width else t.expand(*lead, width).reshape(-1, width)
+
+    seen = (normal.reshape(-1, 3), rows(toward_eye, 3))
     zero = torch.zeros_like(normal)
     ambient, diffuse, specular = zero.new_zeros(3), zero, zero
     for i, light in enumerate(lights):
@@ -188,22 +200,7 @@ def light_terms(
         color = coming.color
         if visible is not None and visible[i] is not None:
             color = color * visible[i][..., None].to(normal.dtype)  # type: ignore[index]
-        cosine = dot(normal, coming.toward)
-        diffuse = diffuse + color * cosine.clamp_min(0)
-        if reflection != "lambert":
-            specular = specular + color * _highlight(normal, coming.toward, toward_eye, cosine, shininess, reflection)
+        coming_rows = (rows(coming.toward, 3), rows(color, 3), rows(shininess[..., None], 1)[:, 0])
+        ways = run(*seen, *coming_rows, reflection)
+        diffuse, specular = (total + way.view(normal.shape) for total, way in zip((diffuse, specular), ways))
     return LightTerms(ambient=ambient, diffuse=diffuse, specular=specular)
-
-
-def _highlight(normal: Tensor, toward_light: Tensor, toward_eye: Tensor, cosine: Tensor, shininess: Tensor, reflection: str) -> Tensor:
-    """cos(sigma)^p [..., 1]; 0 where the light is behind the surface."""
-    if reflection == "phong":
-        closeness = 2 * cosine * dot(normal, toward_eye) - dot(toward_light, toward_eye)  # of the eye to the mirrored light
-    else:
-        half = toward_light + toward_eye
-        square = dot(half, half)
-        degenerate = square < 1e-12
-        length = torch.where(degenerate, 1, square).sqrt()
-        closeness = torch.where(degenerate, 0, dot(normal, half) / length)
-    powered = closeness.clamp_min(1e-6) ** shininess[..., None].clamp_min(0)  # the floor keeps gradients finite for exponents below 1
-    return torch.where((cosine > 0) & (closeness > 0), powered, 0)

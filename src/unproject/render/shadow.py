@@ -36,7 +36,7 @@ def light_visibility(
                 result.append(None)
                 continue
             distance = torch.as_tensor(coming.distance, dtype=position.dtype).expand(position.shape[:1])
-            result.append(~meshes.occluded(position, normal, coming.toward, distance, image))
+            result.append(~meshes.occluded(position, normal, coming.toward.expand_as(position), distance, image))
         return result
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..ops import shade as ops
+from ..reference import shade as reference
+
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Scalar products [..., 1] of vectors [..., C]."""
@@ -13,16 +16,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1; those near 0 stay, with a finite gradient."""
-    return vectors * torch.rsqrt(dot(vectors, vectors).clamp_min(torch.finfo(vectors.dtype).tiny ** 0.5))
+    """Vectors [..., 3] of length 1; zero vectors stay zero, with zero gradient."""
+    return unit_and_length(vectors)[0]
 
 
 def unit_and_length(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors [..., C] and lengths [...]; zero vectors stay zero, with zero gradient."""
-    square = dot(vectors, vectors)
-    zero = square <= torch.finfo(vectors.dtype).tiny
-    length = torch.sqrt(torch.where(zero, 1, square))
-    return vectors * torch.where(zero, 0, 1 / length), torch.where(zero, 0, length)[..., 0]
+    """Unit vectors [..., 3] and lengths [...]; zero vectors stay zero, with zero gradient."""
+    run = ops.unit_vectors if vectors.device.type == "cpu" else reference.unit_vectors
+    units, lengths = run(vectors.reshape(-1, 3))
+    return units.view(vectors.shape), lengths.view(vectors.shape[:-1])
 
 
 def turned(vectors: Tensor, toward: Tensor) -> Tensor:
