@@ -8,9 +8,11 @@ from torch import Tensor
 
 import unproject as up
 from unproject.ops import fragment_terms as terms_ops
+from unproject.ops import pixel_shares as shares_ops
 from unproject.ops import soft_blend as blend_ops
 from unproject.ops import soft_fragments as ops
 from unproject.reference import soft as reference
+from unproject.testing import check_against_reference
 
 EYES = torch.tensor([[0.0, 0, 3], [2, 1, 2], [0.2, 0.1, 0.3]])  # the last one lies inside, faces cross its near plane
 
@@ -64,6 +66,15 @@ def test_terms_and_their_gradients_are_those_of_the_twin(orthographic: bool) -> 
     smooth = (face < 5) & (results[0][0].min(1).values > 0)
     assert 10 < int(smooth.sum()) < 190
     assert torch.autograd.gradcheck(lambda p: compute(terms_ops.fragment_terms, p, smooth), points.requires_grad_())
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_shares_are_those_of_the_twin(count: int) -> None:
+    power, pixel = 100 * torch.randn(count, dtype=torch.float64), torch.randint(0, 90, (count,))
+    run = lambda share: lambda power, pixel: share(power, pixel, 100)
+    check_against_reference(run(shares_ops.pixel_shares), run(reference.pixel_shares), [power, pixel])
+    some = torch.randn(min(count, 20), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p: shares_ops.pixel_shares(p, pixel[: len(some)] % 7, 7), some)
 
 
 def test_linear_attributes_blend_as_soft_rasterize() -> None:

@@ -148,3 +148,12 @@ def fragment_terms(
     _, logit, _ = uncovered(center, flat, sigma, torch.inf)
     offset, slope = exponents.to(flat).unbind(-1)
     return weights, depth, torch.nn.functional.logsigmoid(logit) + offset[image] - slope[image] * depth
+
+
+def pixel_shares(power: Tensor, pixel: Tensor, count: int) -> Tensor:
+    """Arguments and result as ops.pixel_shares.pixel_shares. Differentiable."""
+    # Relative to the strongest, not by the logarithm of the sum, whose rounding matters where powers are large.
+    strongest = power.new_full((count,), -torch.inf).scatter_reduce(0, pixel, power.detach(), "amax")
+    weight = (power - strongest.index_select(0, pixel)).exp()
+    total = weight.new_zeros(count).index_add(0, pixel, weight)
+    return weight / total.index_select(0, pixel)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..camera.camera import Camera
 from ..errors import ArgumentError, ArgumentTypeError, check_shape
 from ..ops import fragment_terms as terms_ops
+from ..ops import pixel_shares as shares_ops
 from ..ops import soft_blend as blend_ops
 from ..ops import soft_fragments as ops
 from ..reference import soft as reference
@@ -99,7 +100,8 @@ def soft_fragments(
     terms, sigma_pixels = terms_ops.fragment_terms if cpu else reference.fragment_terms, view[4]
     pairs = (scene.points, scene.faces, scene.images, pixel, face)
     barycentrics, depth, power = terms(*pairs, exponents, height, width, orthographic, sigma_pixels)
-    share = _shares(power, pixel, scene.images.shape[0] * height * width)
+    divide = shares_ops.pixel_shares if cpu else reference.pixel_shares
+    share = divide(power, pixel, scene.images.shape[0] * height * width)
     if clipped is not None:
         face, barycentrics = _unclip(given, scene, clipped, face, barycentrics)
     lead = (*scene.shape, height, width)
@@ -119,15 +121,6 @@ def blend_fragments(fragments: SoftFragments, values: Tensor) -> SoftImage:
     rows = torch.cat([values, fragments.depth[:, None].to(values.dtype)], 1) * fragments.share[:, None].to(values.dtype)
     image = values.new_zeros((fragments.alpha.numel(), channels + 1)).index_add(0, fragments.pixel, rows).view(*lead, channels + 1)
     return SoftImage(values=image[..., :channels], depth=image[..., channels], alpha=fragments.alpha, foreground=fragments.foreground)
-
-
-def _shares(power: Tensor, pixel: Tensor, count: int) -> Tensor:
-    """Weights exp(power) [P] of fragments, divided by their sum over each of `count` pixels."""
-    # The strongest of the listed fragments, not the sum of all weights, whose rounding matters where the depth range is short.
-    strongest = power.new_full((count,), -torch.inf).scatter_reduce(0, pixel, power.detach(), "amax")
-    weight = (power - strongest.index_select(0, pixel)).exp()
-    total = weight.new_zeros(count).index_add(0, pixel, weight)
-    return weight / total.index_select(0, pixel)
 
 
 def _unclip(given: Projection, scene: Projection, clipped: Clipped, face: Tensor, barycentrics: Tensor) -> tuple[Tensor, Tensor]:
