@@ -236,6 +236,12 @@ def test_limits_and_occlusion() -> None:
     until = torch.where(hits, first.distance, 1)
     assert not occluded(origins, directions, (vertices, faces), max_distance=until * (1 - 1e-9))[hits].any()
     assert occluded(origins, directions, (vertices, faces), max_distance=until * (1 + 1e-9))[hits].all()
+    grid = torch.cartesian_prod(torch.linspace(-2, 2, 30), torch.linspace(-2, 2, 30)).double()
+    side_by_side = torch.cat([torch.nn.functional.pad(grid, (0, 1), value=5.0), origins])  # first such as are foretold, then others
+    towards = torch.cat([torch.tensor([[0.0, 0.0, -1.0]]).double().expand(900, 3), directions])
+    expected = ray_cast(side_by_side, towards, (vertices, faces)).face >= 0
+    assert 100 < int(expected[:900].sum()) < 900
+    assert torch.equal(occluded(side_by_side, towards, (vertices, faces)), expected)
     beyond = ray_cast(origins, directions, (vertices, faces), min_distance=until * (1 + 1e-9))
     assert bool((beyond.distance[hits] > first.distance[hits]).all())
     behind = ray_cast(origins, directions, (vertices, faces), min_distance=-5.0)

@@ -165,7 +165,8 @@ def occluded(
     offsets = check_offsets(query_offsets, origins.shape[0], name="query_offsets", where=where, device=origins.device)
     _check_batch(offsets, tree, where)
     if origins.device.type == "cpu":
-        hit = any_hit(origins, directions, near, far, offsets, tree.boxes, tree.children, tree.blocks, tree.roots, tree.depth)
+        tensors = (tree.boxes, tree.children, tree.blocks, tree.block_items, tree.roots)
+        hit = any_hit(origins, directions, near, far, offsets, *tensors, tree.depth)
     else:
         hit = brute_raycast.ray_cast(origins, directions, near, far, vertices.detach(), faces, offsets, tree.face_offsets)[2] >= 0
     return hit.reshape(shape)

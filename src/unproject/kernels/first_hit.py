@@ -104,12 +104,14 @@ def _finish(queues, first, last, numbers, words, kept, face, weights, distance):
         i, item = _word(words, slot + _RAY), _word(words, slot + _ITEM)
         if i < 0:
             continue
+        set_element(face, i, item)
+        if len(distance) == 0:
+            continue
         v, w, t = distance.dtype.type(0), distance.dtype.type(0), distance.dtype.type(np.inf)
         u = v
         if item >= 0:
             v, w, t = element(kept, slot), element(kept, slot + 2), element(numbers, slot + _BEST)
             u = 1 - v - w
-        set_element(face, i, item)
         set_element(distance, i, t)
         set_element(weights, 3 * i, u)
         set_element(weights, 3 * i + 1, v)
@@ -197,12 +199,25 @@ def _keep_nearest(queues, first, last, numbers, words, hits, kept, block_items):
 
 
 @kernel
+def _end_hit(queues, first, last, words, stride):
+    """Let rays that have hit something go on at their guards, which end them; what they have hit is the block."""
+    for place in range(first, last):
+        slot = _word(queues, place)
+        level, is_hit = _word(words, slot + _LEVEL), np.int64(_word(words, slot + _ITEM) >= 0)
+        set_element(words, slot + _LEVEL, level + ((slot >> 4) * stride - level) * is_hit)
+        set_element(words, slot + _ITEM + 1 - is_hit, -2 - _word(words, slot + _CHILD))
+
+
+@kernel
 def first_hit_range(
     begin, end, origins, directions, near, far, batch, roots, boxes, children, blocks, block_items, depth, face, weights, distance
 ):
-    """For the rays [begin, end): first face hit, barycentrics, distance. `batch` has the tree of each ray, or is empty."""
+    """For the rays [begin, end): first face hit, or -1, barycentrics, distance. `batch` has the tree of each ray, or is empty.
+
+    Without room for distances, rays end at anything that they hit, and `face` has its block of faces.
+    """
     dtype = origins.dtype
-    stride, slot_count = 8 * (depth + 1), min(_SLOTS, end - begin)
+    stride, slot_count, ends_early = 8 * (depth + 1), min(_SLOTS, end - begin), len(distance) == 0
     numbers, words = np.zeros(16 * slot_count, dtype), np.full(16 * slot_count, -1, np.int32)
     keys, waiting = np.empty(stride * slot_count, dtype), np.full(stride * slot_count, _END, np.int32)
     queues, hits, kept = np.empty(8 * _SLOTS, np.int32), np.empty(24 * slot_count, dtype), np.empty(16 * slot_count, dtype)
@@ -223,3 +238,5 @@ def first_hit_range(
         _meet_boxes(queues, node_count, numbers, words, boxes, children, keys, waiting)
         _meet_blocks(queues, leaf, last_leaf, numbers, words, blocks, hits)
         _keep_nearest(queues, leaf, last_leaf, numbers, words, hits, kept, block_items)
+        if ends_early:
+            _end_hit(queues, leaf, last_leaf, words, stride)

@@ -1,4 +1,4 @@
-"""What rays test, eight boxes or eight triangles at once; whether anything lies on a ray; derivatives of where it is hit.
+"""What rays test, eight boxes or eight triangles at once; derivatives of where a triangle is hit.
 
 Source of the triangle test: Woop, Benthin, Wald, Watertight ray/triangle intersection, 2013. Its edge functions must not be fused: the two
 faces of an edge then compute the same number up to the sign, and none of them can miss a ray between them.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .simd import bits, element, first_bit, least, load, maximum, minimum, select, set_element, splat, splat_like
+from .simd import load, maximum, minimum, select, splat, splat_like
 
 
 @kernel(fastmath=False)
@@ -73,8 +73,10 @@ def box_margin(numbers):
 
 
 @kernel
-def ray_lanes(origins, directions, i):
-    """A ray for both tests: sheared frame, minus the origin in it; minus the origin, inverse direction, rows of boxes in their order."""
+def ray_lanes(origins, directions, near, far, i):
+    """A ray for both tests: sheared frame, minus the origin in it; minus the origin, inverse direction, rows of boxes in their order; where
+    it begins and ends, and the end for boxes.
+    """
     one = origins.dtype.type(1)
     dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
     x_axis, y_axis, z_axis, sx, sy, sz = ray_frame(dx, dy, dz, one)
@@ -85,7 +87,9 @@ def ray_lanes(origins, directions, i):
     wider = box_margin(origins)
     inverse = splat(ix), splat(iy), splat(iz), splat(ix * wider), splat(iy * wider), splat(iz * wider)
     nx, ny, nz = 0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40
-    return frame, permuted, origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz)
+    last = limit_of(far, i)
+    limits = splat(max(limit_of(near, i), origins.dtype.type(0))), splat(last), splat(last * wider)
+    return frame, permuted, origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz), *limits
 
 
 @kernel
@@ -106,43 +110,6 @@ def entries_of_boxes(boxes, start, origin, inverse, rows, first, limit):
     t1 = minimum((load(boxes, start + fy) + oy) * wy, t1)
     t1 = minimum((load(boxes, start + fz) + oz) * wz, t1)
     return t0, t0 <= t1
-
-
-@kernel
-def any_hit_range(begin, end, origins, directions, near, far, batch, roots, boxes, children, blocks, depth, hit):
-    """For the rays [begin, end): whether any face lies between near and far."""
-    dtype = origins.dtype
-    stack = np.empty(8 * depth + 8, np.int32)
-    last_tree, last_block = np.int64(-1), np.int64(-1)
-    for i in range(begin, end):
-        tree = batch[i] if len(batch) > 0 else 0
-        hit[i] = False
-        if roots[tree] < 0 or not is_ray(origins, directions, i):
-            continue
-        frame, permuted, origin, inverse, rows = ray_lanes(origins, directions, i)
-        last = limit_of(far, i)
-        first, limit, reach = splat(max(limit_of(near, i), dtype.type(0))), splat(last), splat(last * box_margin(origins))
-        stack[0] = roots[tree]
-        top = 1
-        if tree == last_tree and last_block >= 0:  # what blocked the ray before is tried first
-            stack[1] = -2 - last_block
-            top = 2
-        while top > 0:
-            top -= 1
-            node = np.int64(element(stack, top))
-            if node < 0:
-                t, _, _ = hits_in_block(blocks, 72 * (-2 - node), frame, permuted, first, limit)
-                if least(t) < np.inf:
-                    hit[i] = True
-                    last_tree, last_block = np.int64(tree), -2 - node
-                    break
-            else:
-                _, inside = entries_of_boxes(boxes, 48 * node, origin, inverse, rows, first, reach)
-                met = bits(inside)
-                while met != 0:
-                    set_element(stack, top, element(children, 8 * node + first_bit(met)))
-                    met &= met - 1
-                    top += 1
 
 
 @kernel

@@ -18,9 +18,7 @@ _GRAIN = 1 << 18  # pairs that are worth a thread
 
 
 @operator("unproject::nearest_of_all")
-def nearest_of_all(
-    query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor, manhattan: bool
-) -> tuple[Tensor, Tensor]:
+def nearest_of_all(query: Tensor, target: Tensor, query_offsets: Tensor, target_offsets: Tensor, manhattan: bool) -> tuple[Tensor, Tensor]:
     """Squared distance [Q], or L1 distance, and index int64 [Q] of the target nearest to each query; both contiguous and [N, 3]."""
     from ..kernels.all_pairs import nearest_of_all_range
 

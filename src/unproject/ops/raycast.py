@@ -45,7 +45,7 @@ def first_hit(
     weights, distance = origins.new_empty((count, 3)), origins.new_empty(count)
     rays = (origins.numpy(), directions.numpy(), near.numpy(), far.numpy(), batch_index(query_offsets))
     tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), block_items.numpy(), depth)
-    parallel_for(first_hit_range, count, *rays, *tree, face.numpy(), weights.numpy(), distance.numpy(), grain=_GRAIN)
+    parallel_for(first_hit_range, count, *rays, *tree, face.numpy(), weights.numpy().reshape(-1), distance.numpy(), grain=_GRAIN)
     return weights, distance, face
 
 
@@ -124,17 +124,18 @@ def any_hit(
     boxes: Tensor,
     children: Tensor,
     blocks: Tensor,
+    block_items: Tensor,
     roots: Tensor,
     depth: int,
 ) -> Tensor:
     """Whether any face lies on the rays within near and far, [N] or [1]: bool [N]."""
-    from ..kernels.raycast import any_hit_range
+    from ..kernels.any_hit import any_hit_range
 
-    hit = origins.new_empty(origins.shape[0], dtype=torch.bool)
+    block = origins.new_empty(origins.shape[0], dtype=torch.int64)
     rays = (origins.numpy(), directions.numpy(), near.numpy(), far.numpy(), batch_index(query_offsets))
-    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), depth)
-    parallel_for(any_hit_range, origins.shape[0], *rays, *tree, hit.numpy(), grain=_GRAIN)
-    return hit
+    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), block_items.numpy(), depth)
+    parallel_for(any_hit_range, origins.shape[0], *rays, *tree, block.numpy(), grain=_GRAIN)
+    return block >= 0
 
 
 @any_hit.register_fake
@@ -175,5 +176,5 @@ def _backward_example(dtype: torch.dtype) -> tuple[Any, ...]:
 
 @example(any_hit)
 def _any_example(dtype: torch.dtype) -> tuple[Any, ...]:
-    origins, directions, near, far, _, _, offsets, boxes, children, blocks, _, roots, depth = _example_query(dtype)
-    return origins, directions, near, far, offsets, boxes, children, blocks, roots, depth
+    origins, directions, near, far, _, _, offsets, *tree = _example_query(dtype)
+    return origins, directions, near, far, offsets, *tree
