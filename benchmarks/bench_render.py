@@ -47,8 +47,9 @@ def with_gradient(function: Callable[[Tensor], Tensor], vertices: Tensor) -> Cal
 
 def phong(fragments: up.SoftFragments, vertices: Tensor, normals: Tensor, colors: Tensor, faces: Tensor) -> Tensor:
     """The colour of every fragment by the course's equation: ambient, diffuse and specular."""
-    at, normal, color = (up.interpolate_vertices(v, faces, fragments.face, fragments.barycentrics) for v in (vertices, normals, colors))
-    normal, toward_eye = (torch.nn.functional.normalize(v, dim=-1) for v in (normal, torch.tensor([0.0, 0.0, 3.0]) - at))
+    values = torch.cat([vertices, normals, colors], 1)
+    at, normal, color = up.interpolate_vertices(values, faces, fragments.face, fragments.barycentrics).split(3, 1)
+    normal, toward_eye = up.unit_vectors(normal), up.unit_vectors(torch.tensor([0.0, 0.0, 3.0]) - at)
     lights = [up.AmbientLight(color=[0.2] * 3), up.PointLight(position=(2.0, 2.0, 3.0), color=[0.7] * 3)]
     return up.shade_points(at, normal, toward_eye, up.make_reflectance(color, color, 0.7, 20.0), lights)
 

@@ -276,4 +276,5 @@ from .render.splat import splat as splat
 from .render.texture import Mipmap as Mipmap
 from .render.texture import build_mipmap as build_mipmap
 from .render.texture import sample_texture as sample_texture
+from .render.vectors import unit_vectors as unit_vectors
 from .render.volume import render_volume as render_volume

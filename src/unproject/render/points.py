@@ -19,7 +19,7 @@ from .render import RenderResult, background_image, default_lights
 from .shade import Reflectance, Shading, combine, light_terms
 from .soft import over
 from .splat import splat
-from .vectors import turned, unit
+from .vectors import turned, unit_vectors
 
 
 def render_points(
@@ -70,7 +70,7 @@ def render_points(
     none = torch.full_like(covered, -1, dtype=torch.int64)
     return RenderResult(
         color=color, rgba=torch.cat([encode(own), seen.alpha[..., None]], -1),
-        silhouette=seen.alpha, depth=torch.where(covered, seen.depth, 0), normals=unit(normals),
+        silhouette=seen.alpha, depth=torch.where(covered, seen.depth, 0), normals=unit_vectors(normals),
         position=torch.where(covered[..., None], position, 0), uv=None, face=none, barycentrics=torch.zeros_like(position),
     )  # fmt: skip
 
@@ -108,8 +108,8 @@ def _shaded(
     inverse = torch.linalg.inv(pose)
     images = inverse.shape[0]
     center, axis = inverse[:, None, :3, 3], inverse[:, None, :3, 2]
-    eye = unit(-axis.expand(images, *positions.shape) if camera.projection == "orthographic" else center - positions)
-    normal = unit(cloud.normals.to(positions.dtype)).expand(eye.shape)
+    eye = unit_vectors(-axis.expand(images, *positions.shape) if camera.projection == "orthographic" else center - positions)
+    normal = unit_vectors(cloud.normals.to(positions.dtype)).expand(eye.shape)
     normal = turned(normal, eye) if shading.two_sided else normal
     if shading.reflection == "unlit":
         return white.expand(shape), normal.reshape(shape)

@@ -40,7 +40,7 @@ from .surface import (
     uv_footprint,
     uvs_at,
 )
-from .vectors import turned, unit
+from .vectors import turned, unit_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ def _shade_layer(job: _Job, fragments: Fragments) -> _Layer:
     if job.shading.two_sided:
         normal = turned(normal, seen.normal[seen.of_pixel])
     if job.shading.interpolation == "flat":
-        shown = unit(_face_normals(surface, seen, job.shading.two_sided))[seen.of_pixel]
+        shown = unit_vectors(_face_normals(surface, seen, job.shading.two_sided))[seen.of_pixel]
     else:
         shown = normal
     if job.shading.reflection == "unlit":
@@ -234,7 +234,7 @@ def _light(job: _Job, surface: Surface, pixels: Pixels, seen: SeenFaces, positio
         return terms.map(lambda t: t[seen.of_pixel] if t.dim() > 1 else t)
     rows = surface.normal_corners[seen.face] + (seen.image * surface.normal_stride)[:, None]
     at_corner, geometric = surface.normals[rows].reshape(-1, 3), seen.normal.repeat_interleave(3, 0)
-    at_corner = unit(turned(at_corner, geometric) if job.shading.two_sided else at_corner)
+    at_corner = unit_vectors(turned(at_corner, geometric) if job.shading.two_sided else at_corner)
     shininess = shininess.repeat_interleave(3) if shininess.dim() > 0 else shininess
     image = seen.image.repeat_interleave(3)
     terms = _light_at(job, surface, seen.corners.reshape(-1, 3), at_corner, lambda: geometric, image, shininess)
@@ -259,7 +259,7 @@ def _face_mean(values: Tensor, seen: SeenFaces) -> Tensor:
 def _face_normals(surface: Surface, seen: SeenFaces, two_sided: bool) -> Tensor:
     """[K, 3] with gradient."""
     a, b, c = seen.corners.unbind(1)
-    normal = unit(torch.linalg.cross(b - a, c - a))
+    normal = unit_vectors(torch.linalg.cross(b - a, c - a))
     return turned(normal, seen.normal) if two_sided else normal
 
 

@@ -16,7 +16,7 @@ from ..struct import TensorStruct
 from .interpolate import Pixels, corner_table
 from .light import Places
 from .project import Projection
-from .vectors import turned, unit
+from .vectors import turned, unit_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def uvs_at(surface: Surface, pixels: Pixels) -> Tensor | None:
 
 def normals_at(surface: Surface, pixels: Pixels) -> Tensor:
     """[P, 3] interpolated unit normals; zero where they cancel. Gradient: normals and barycentrics."""
-    return unit(_rows(surface.normals, surface.normal_corners, pixels, surface.normal_stride))
+    return unit_vectors(_rows(surface.normals, surface.normal_corners, pixels, surface.normal_stride))
 
 
 def _rows(values: Tensor, corners: Tensor, pixels: Pixels, stride: int) -> Tensor:
@@ -166,7 +166,7 @@ def places_of(surface: Surface, position: Tensor, image: Tensor) -> Places:
 
 def toward_eye(surface: Surface, position: Tensor, image: Tensor) -> Tensor:
     """Unit vectors [P, 3] to the camera. Gradient: positions and cameras."""
-    return unit(_toward_eye(surface, position, image))
+    return unit_vectors(_toward_eye(surface, position, image))
 
 
 def _toward_eye(surface: Surface, position: Tensor, image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..geometry.sample import interpolate_rows
 from .interpolate import Pixels
 from .surface import Surface
-from .vectors import dot, unit
+from .vectors import dot, unit_vectors
 
 
 def bend_normals(surface: Surface, pixels: Pixels, normal: Tensor, bent: Tensor) -> Tensor:
@@ -24,11 +24,11 @@ def bend_normals(surface: Surface, pixels: Pixels, normal: Tensor, bent: Tensor)
     tangents, corners, mirrored, stride = _tangents(surface)
     base = pixels.image * stride if stride else None
     along_u = interpolate_rows(tangents, corners, pixels.face, pixels.barycentrics, base=base)
-    along_u = unit(along_u - dot(along_u, normal) * normal)
+    along_u = unit_vectors(along_u - dot(along_u, normal) * normal)
     along_v = torch.linalg.cross(normal, along_u)
     flip = mirrored[pixels.face if not stride else pixels.image * surface.faces.shape[0] + pixels.face]
     along_v = torch.where(flip[:, None], -along_v, along_v)
-    return unit(bent[:, :1] * along_u + bent[:, 1:2] * along_v + bent[:, 2:] * normal)
+    return unit_vectors(bent[:, :1] * along_u + bent[:, 1:2] * along_v + bent[:, 2:] * normal)
 
 
 def _tangents(surface: Surface) -> tuple[Tensor, Tensor, Tensor, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import check_shape
 from ..ops import shade as ops
 from ..reference import shade as reference
 
@@ -15,8 +16,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return product @ product.new_ones(product.shape[-1], 1)
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors [..., 3] of length 1; zero vectors stay zero, with zero gradient."""
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Vectors [..., 3] of length 1, such as interpolated normals; zero vectors stay zero.
+
+    Raises:
+        ArgumentError: not [..., 3].
+
+    Gradient: vectors, twice; 0 at zero vectors.
+    """
+    check_shape(vectors, [..., 3], name="vectors", where="unit_vectors")
     return unit_and_length(vectors)[0]
 
 
