@@ -162,12 +162,16 @@ def fit_light(scratch, count, sigma, light):
 
 
 @kernel
-def color_term(maps, lens, center, count, sigma, scratch, derive, matrix, vector):
-    """Mean robust colour residual of the points on the foreground, and their share of all; the light is estimated."""
+def color_term(maps, lens, center, count, sigma, border, scratch, derive, matrix, vector):
+    """Mean robust colour residual of the points on the foreground, `border` inside of its outline, and their share of all.
+
+    The light is estimated.
+    """
     seen = 0
     for i in range(count):
         scratch[i, 14] = 0.0
-        if scratch[i, 8] > 0.0 and scratch[i, 12] > 0.5 and scratch[i, 13] > 0.3:
+        within = scratch[i, 8] > 0.0 and scratch[i, 12] > 0.5 and scratch[i, 13] > 0.3
+        if within and maps[int(scratch[i, 7]), int(scratch[i, 6]), 2] < -border:
             scratch[i, 14] = 1.0
             seen += 1
             for c in range(3):
@@ -324,7 +328,8 @@ def pose_terms_range(
     Args:
         points: [V, P, 9] xyz, normal, colour of the surface points of each view. rim: [V, C, 3]. areas: [V] of the silhouettes.
         views: [B]. poses: [B, 3 or 4, 4] camera_from_object; the object's frame has its origin in its middle.
-        maps: [H, W, 8]. outline: [M, 5]. lens: fx, fy, cx, cy. sigmas: of outline, cover, colour, depth, edge. weights: of the six terms.
+        maps: [H, W, 8]. outline: [M, 5]. lens: fx, fy, cx, cy. sigmas: of outline, cover, colour, depth, edge; and how far
+            inside of the outline colours begin to count, px. weights: of the six terms.
         shared: area of the mask (px), and how much nearer than the object a surface is that hides it.
     """
     count = points.shape[1]
@@ -346,7 +351,7 @@ def pose_terms_range(
             overlap = common / union if union > 0.0 else 0.0
             cost[REGION], cost[6 + REGION] = 1.0 - min(overlap, 1.0), known / count
         if weights[COLOR] > 0.0:
-            cost[COLOR], cost[6 + COLOR] = color_term(maps, lens, center, count, sigmas[2], scratch, derive, matrix, vector)
+            cost[COLOR], cost[6 + COLOR] = color_term(maps, lens, center, count, sigmas[2], sigmas[5], scratch, derive, matrix, vector)
             add_term(weights[COLOR], matrix, vector, whole, slope)
         if weights[DEPTH] > 0.0:
             cost[DEPTH], cost[6 + DEPTH] = depth_term(maps, center, count, sigmas[3], shared[1], scratch, derive, matrix, vector)

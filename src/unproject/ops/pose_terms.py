@@ -18,7 +18,7 @@ def pose_terms(
     """Costs [B, 12], matrices [B, 6, 6] and slopes [B, 6], float64; the last two are 0 unless `derive`. See kernels/pose_terms.py.
 
     points: [V, P, 9]; rim: [V, C, 3]; areas: [V]; views: int64 [B]; poses: [B, 4, 4]; maps: [H, W, 8]; outline: [M, 5]; lens: [4];
-    sigmas: [5]; weights: [6].
+    sigmas: [6]; weights: [6].
     """
     from ..kernels.pose_terms import pose_terms_range
 
@@ -62,7 +62,11 @@ def example_scene(dtype: torch.dtype, *, poses: int = 3) -> tuple[Tensor, ...]:
     layers = [(distance < 0).double(), (x < 22).double(), distance, *random(3, 20, 24), 3.6 * (random(20, 24) > 0.2), distance.abs()]
     corner = torch.linspace(0, 6, 12).double()
     outline = torch.stack([12 + 5 * corner.cos(), 10 + 5 * corner.sin(), corner.cos(), corner.sin(), torch.ones(12).double()], 1)
-    lens, sigmas, weights = torch.tensor([40.0, 42, 12, 10]), torch.tensor([2.0, 2, 0.3, 0.1, 2]), torch.tensor([1.0, 0.5, 0.5, 1, 1, 0.2])
+    lens, sigmas, weights = (
+        torch.tensor([40.0, 42, 12, 10]),
+        torch.tensor([2.0, 2, 0.3, 0.1, 2, 1]),
+        torch.tensor([1.0, 0.5, 0.5, 1, 1, 0.2]),
+    )
     views = torch.arange(poses) % 2
     return (*(t.to(dtype) for t in (points, rim, random(2) + 0.5)), views, pose.to(dtype), torch.stack(layers, 2).to(dtype),
             *(t.to(dtype) for t in (outline, lens, sigmas, weights)))  # fmt: skip

@@ -18,7 +18,7 @@ from .hidden import refine_past_hidden
 from .locate import Located, locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
-from .prepare import Box, PoseInput, box_of_pose, guess_foreground, prepare, shown_by
+from .prepare import Box, PoseInput, box_of_pose, guess_foreground, prepare, shown_by, told_by_pose
 from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
@@ -241,7 +241,8 @@ def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
     """A guessed foreground, guessed again from where a pose shows the object."""
     if image.is_sharp or image.foreground is None:
         return image
-    return guess_foreground(image, model, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
+    guessed = guess_foreground(image, model, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
+    return told_by_pose(guessed, model, pose)
 
 
 def _answer(

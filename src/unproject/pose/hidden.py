@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .object_model import ObjectModel
 from .observation import PoseImage
-from .prepare import shown_by
+from .prepare import shown_by, told_by_pose
 from .refine import Orbit, Scored, TermWeights, refine
 from .solve import FINEST_SIZE, STAGES, SolverOptions, between_cameras, by_rendering, finest_sights, judge
 
@@ -46,6 +46,8 @@ def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseIm
     """
     if image.foreground is None:
         return image
+    image = told_by_pose(image, model, pose)
+    assert image.foreground is not None
     x0, y0, x1, y1 = image.box
     side = max(x1 - x0, y1 - y0)
     thin, around = max(1, round(_THIN * side)), max(1, round(_AROUND * side))

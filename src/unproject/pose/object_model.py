@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ArgumentError, DataError, check_indices, check_shape
 from ..geometry.decimate import decimate
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn, nearest
+from ..geometry.neighbors import PointIndex, build_index, knn, nearest
 from ..geometry.normals import face_areas, face_normals
 from ..geometry.sample import sample_surface
 from ..render.texture import sample_texture
@@ -31,7 +31,7 @@ class ObjectModel(TensorStruct):
         mesh: float32, decimated, working frame.
         normals: [F, 3] of its faces.
         center: [3] float64, mesh frame. diameter: mesh units.
-        cloud: [N, 3] points on the whole surface. colors: [2, N, 3] their colours, sharp and blurred.
+        cloud: index of points [N, 3] on the whole surface. colors: [2, N, 3] their colours, sharp and blurred.
         is_colored: whether the colours vary, so that they tell something about the pose.
         key: hash of the mesh's content.
     """
@@ -40,7 +40,7 @@ class ObjectModel(TensorStruct):
     normals: Tensor
     center: Tensor
     diameter: float
-    cloud: Tensor
+    cloud: PointIndex
     colors: Tensor
     is_colored: bool
     key: str
@@ -86,8 +86,8 @@ def make_object_model(mesh: Mesh, *, face_count: int = 12_000) -> ObjectModel:
         bare = decimate(bare, face_count)
     contrast = float(colors[1].std(0).max())
     return ObjectModel(
-        mesh=bare, normals=face_normals(bare.vertices, bare.faces), center=center, diameter=diameter, cloud=cloud, colors=colors,
-        is_colored=contrast > _LEAST_CONTRAST, key=_content_key(mesh),
+        mesh=bare, normals=face_normals(bare.vertices, bare.faces), center=center, diameter=diameter, cloud=build_index(cloud),
+        colors=colors, is_colored=contrast > _LEAST_CONTRAST, key=_content_key(mesh),
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def colors_at(model: ObjectModel, points: Tensor, *, blurred: bool) -> Tensor:
     """Colours [..., 3] of the surface at points [..., 3] of the working frame; grey for a plain mesh."""
     if not model.is_colored:
         return torch.full_like(points, 0.7)
-    found = nearest(points.reshape(-1, 3), build_index(model.cloud)).index
+    found = nearest(points.reshape(-1, 3), model.cloud).index
     return model.colors[int(blurred)][found].reshape(points.shape)
 
 

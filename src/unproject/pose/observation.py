@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..struct import TensorStruct
 _OUTLINE_COUNT = 160
 _FAR_PX = 60.0  # distances beyond do not matter
 _SENSOR = 0.003  # share of the distance by which depth cameras err
+_MIXED_PX = 1.25  # of the image, from the outline: pixels there may show both sides
+_FAINT = 0.01  # weight of colours at the border of the foreground, against those farther inside
 _UNSURE = 0.45  # foreground share where nothing is known: may be the object, may be what hides it
 
 
@@ -52,6 +55,7 @@ class Observation(TensorStruct):
         outline: [M, 5] points of the mask's outline: x, y, outward normal, weight.
         mask_area: sum of the foreground, px.
         size: longer side of the object's box, px of the crop.
+        border: how far inside of the outline colours are the object's alone, px.
         color_sigma: half the colours' standard deviation on the object.
         depth_sigma: by which depth cameras err there, diameters.
     """
@@ -61,6 +65,7 @@ class Observation(TensorStruct):
     outline: Tensor
     mask_area: float
     size: float
+    border: float
     color_sigma: float
     depth_sigma: float
 
@@ -80,7 +85,7 @@ def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35
     scale = resolution / longest
     height, width = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
     camera = crop_camera(image.camera, (corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]), (height, width))
-    cut = lambda t, smooth: _resample(t, corner, extent, (height, width), smooth)
+    cut = lambda t, smooth: resample(t, corner, extent, (height, width), smooth)
     foreground = torch.full(image.known.shape, _UNSURE) if image.foreground is None else image.foreground
     layers = cut(torch.stack([foreground.float(), image.known.float()], -1), True)
     known = layers[..., 1] > 0.5
@@ -90,12 +95,15 @@ def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35
     distance, outline = _outline(share, known, depth)
     on_object = color[share > 0.6]
     deviation = float(on_object.std(0).mean()) if len(on_object) > 8 else 0.15
-    color = color if image.color is None else _smooth(color, blur * resolution)
-    edges = torch.full_like(share, _FAR_PX) if image.color is None else _edge_distance(color)
+    edges = torch.full_like(share, _FAR_PX)
+    if image.color is not None:
+        edges = _edge_distance(_smooth(color, blur * resolution))
+        color = _smooth_within(color, share, blur * resolution, border=_MIXED_PX * scale)
     maps = torch.cat([torch.stack([share, known.float(), distance], -1), color, torch.stack([depth, edges], -1)], -1)
     area = float((share * known).sum())
     return Observation(
-        camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution, color_sigma=max(0.6 * deviation, 0.04),
+        camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution,
+        border=-math.inf if image.foreground is None else _MIXED_PX * scale, color_sigma=max(0.6 * deviation, 0.04),
         depth_sigma=_SENSOR * _distance(depth, share),
     )  # fmt: skip
 
@@ -107,7 +115,7 @@ def _distance(depth: Tensor, share: Tensor) -> float:
     return float(values.median()) if len(values) > 0 else 0.0
 
 
-def _resample(values: Tensor, corner: list[int], extent: list[int], size: tuple[int, int], smooth: bool) -> Tensor:
+def resample(values: Tensor, corner: list[int], extent: list[int], size: tuple[int, int], smooth: bool) -> Tensor:
     """A window [h, w, C] of an image [H, W, C], 0 outside of it; `smooth` averages, otherwise the nearest pixel is taken."""
     height, width = values.shape[:2]
     left, top = corner
@@ -164,14 +172,25 @@ def _is_own_outline(place: np.ndarray, normal: np.ndarray, known: np.ndarray, de
 
 
 def _smooth(color: Tensor, sigma: float) -> Tensor:
+    from scipy.ndimage import gaussian_filter
+
     if sigma < 0.3:
         return color
-    reach = int(np.ceil(2.5 * sigma))
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    taps = taps / taps.sum()
-    planes = torch.nn.functional.pad(color.permute(2, 0, 1)[:, None], (reach,) * 4, mode="replicate")
-    planes = torch.nn.functional.conv2d(planes, taps[None, None, None, :])
-    return torch.nn.functional.conv2d(planes, taps[None, None, :, None])[:, 0].permute(1, 2, 0).contiguous()
+    return torch.from_numpy(gaussian_filter(color.numpy(), (sigma, sigma, 0), mode="nearest", truncate=2.5))
+
+
+def _smooth_within(color: Tensor, share: Tensor, sigma: float, *, border: float) -> Tensor:
+    """Colours [h, w, 3] of the foreground, smoothed without those of the background; at its border they are those farther inside.
+
+    Args:
+        border: how far inwards of the outline pixels may show both, px.
+    """
+    from scipy.ndimage import minimum_filter
+
+    inner = torch.from_numpy(minimum_filter(share.numpy(), size=2 * math.ceil(border) + 1, mode="nearest"))
+    weight = (inner + _FAINT * share + _FAINT**2)[..., None]
+    smooth = _smooth(torch.cat([color * weight, weight], -1), max(sigma, border / 2))
+    return smooth[..., :3] / smooth[..., 3:]
 
 
 def _edge_distance(color: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ from .mask_edge import settle_outline
 from .object_model import ObjectModel, check_scale
 from .observation import PoseImage
 from .segment import segment_box
+from .segment_by_pose import segment_by_pose
 
 _WHERE = "estimate_pose"
+_LEAST_EXPLAINED = 0.3  # share of a guessed foreground: below, the mesh's colours or the pose are wrong
 _HARDLY_MEASURED = 0.25  # share of a mask: what is measured of less lies at its edges, where cameras see what is behind as well
 Box = tuple[float, float, float, float]
 
@@ -91,6 +93,20 @@ def guess_foreground(image: PoseImage, model: ObjectModel, *, prior: Tensor | No
     palette = model.colors[0][::10] if model.is_colored else None
     share = segment_box(image.color, image.box, depth=image.depth, prior=prior, palette=palette, image_size=image.camera.image_size)
     return replace(image, foreground=share, is_sharp=False)
+
+
+def told_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImage:
+    """The image with a guessed foreground told again by what a pose [4, 4] shows at each pixel.
+
+    It stays as it is where it is a mask, where the object's colours are not known, and where the pose explains too little of the guess.
+    """
+    if image.is_sharp or image.foreground is None or image.color is None or not model.is_colored:
+        return image
+    told = segment_by_pose(model, image, pose, image.foreground)
+    believed = shown_by(model, image, pose) & (image.foreground > 0.5)
+    if not bool(believed.any()) or float(told[believed].mean()) < _LEAST_EXPLAINED:
+        return image
+    return replace(image, foreground=told)
 
 
 def shown_by(model: ObjectModel, image: PoseImage, pose: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ def evaluate(
     lens = torch.stack([k[0, 0], k[1, 1], k[0, 2], k[1, 2]])
     here = sight.from_first @ poses
     depth = math.hypot(scale.depth, observation.depth_sigma)
-    sigmas = torch.tensor([pixels, pixels, observation.color_sigma * scale.color, depth, min(pixels, 4.0)], dtype=torch.float64)
+    sigmas = [pixels, pixels, observation.color_sigma * scale.color, depth, min(pixels, 4.0), observation.border]
+    sigmas = torch.tensor(sigmas, dtype=torch.float64)
     costs, matrix, slope = pose_terms(
         views.points, views.rim, views.areas, view, here, observation.maps, observation.outline, lens, sigmas, weights[:_BY_POINTS],
         observation.mask_area, max(3 * scale.depth, 0.06), derive,

@@ -11,6 +11,7 @@ from torch import Tensor
 from .color_model import color_index
 
 _SIDE = 32
+EVEN = 1 / _SIDE**3  # probability of a bin if all colours are alike
 _ROUNDS, _SMOOTHING_STEPS = 5, 4
 _PULL = 2.2  # of like-coloured neighbours
 _MOST_ODDS = 3.0
@@ -54,31 +55,40 @@ def _by_colors(color: Tensor, in_box: Tensor, logit: Tensor, share: Tensor, expe
     Args:
         expected: histogram of the object's colours, or None.
     """
-    bins = _bins(color)
-    alike = _likeness(color)
+    bins = bins_of(color)
+    alike = likeness(color)
     for _ in range(_ROUNDS):
-        fore, back = _histogram(bins, share.flatten()), _histogram(bins, 1 - share.flatten())
+        fore, back = histogram(bins, share.flatten()), histogram(bins, 1 - share.flatten())
         fore = fore if expected is None else (1 - _EXPECTED) * fore + _EXPECTED * expected
         odds = ((fore + 2e-5) / (back + 2e-5)).log().clamp(-_MOST_ODDS, _MOST_ODDS)[bins].view_as(share)
-        belief = torch.where(in_box, torch.sigmoid(logit + odds), torch.zeros_like(odds))
-        for _ in range(_SMOOTHING_STEPS):
-            pull = sum(w * (2 * torch.roll(belief, shift, (0, 1)) - 1) for shift, w in alike)
-            belief = torch.where(in_box, torch.sigmoid(logit + odds + _PULL * pull), torch.zeros_like(odds))
-        share = belief
+        share = agreed(logit + odds, alike, pull=_PULL, within=in_box)
     return share
 
 
-def _bins(color: Tensor) -> Tensor:
+def agreed(odds: Tensor, alike: list[tuple[tuple[int, int], Tensor]], *, pull: float, within: Tensor | None = None) -> Tensor:
+    """Probabilities [h, w] of log odds when neighbours that look alike pull each other (mean field); 0 where not `within`.
+
+    Args:
+        alike: of `likeness`.
+    """
+    settle = lambda value: torch.sigmoid(value) if within is None else torch.sigmoid(value) * within
+    share = settle(odds)
+    for _ in range(_SMOOTHING_STEPS):
+        share = settle(odds + pull * sum(w * (2 * torch.roll(share, shift, (0, 1)) - 1) for shift, w in alike))
+    return share
+
+
+def bins_of(color: Tensor) -> Tensor:
     return color_index((color * 255).round().clamp(0, 255).to(torch.uint8)).flatten()
 
 
 def _lit_palette(palette: Tensor) -> Tensor:
     """Histogram of the colours that a surface may show, under more or less light."""
     lit = (palette[None] * torch.tensor(_GAINS)[:, None, None]).reshape(-1, 3)
-    return _histogram(_bins(lit), torch.ones(len(lit)))
+    return histogram(bins_of(lit), torch.ones(len(lit)))
 
 
-def _likeness(color: Tensor) -> list[tuple[tuple[int, int], Tensor]]:
+def likeness(color: Tensor) -> list[tuple[tuple[int, int], Tensor]]:
     """For each of the four neighbours, how alike its colour is, 0 to 1."""
     result = []
     scale = 0.0
@@ -92,7 +102,7 @@ def _likeness(color: Tensor) -> list[tuple[tuple[int, int], Tensor]]:
     return result
 
 
-def _histogram(bins: Tensor, weights: Tensor) -> Tensor:
+def histogram(bins: Tensor, weights: Tensor) -> Tensor:
     counts = torch.bincount(bins, weights=weights.double(), minlength=_SIDE**3).float().reshape(1, 1, _SIDE, _SIDE, _SIDE)
     counts = torch.nn.functional.avg_pool3d(counts, 3, stride=1, padding=1)
     return counts.flatten() / counts.sum().clamp(min=1e-9)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.neighbors import build_index, nearest
+from ..geometry.neighbors import nearest
 from ..lie.so3 import so3_exp
 from ..struct import TensorStruct
 from .object_model import ObjectModel
@@ -40,15 +40,14 @@ def find_symmetries(model: ObjectModel, *, ignore_colors: bool = False) -> Symme
     Args:
         ignore_colors: whether colours may differ.
     """
-    cloud = model.cloud.double()
+    cloud = model.cloud.points.double()
     middle = cloud.mean(0)
     sample = torch.arange(0, len(cloud), max(1, len(cloud) // 700))
-    index = build_index(model.cloud)
     colored = model.is_colored and not ignore_colors
 
     def holds(linear: Tensor, with_colors: bool) -> bool:
         moved = (cloud[sample] - middle) @ linear.T + middle
-        found = nearest(moved.float(), index)
+        found = nearest(moved.float(), model.cloud)
         distance = found.squared_distance.sqrt()
         if float(distance.mean()) > _TOLERANCE + 0.004 or float(distance.quantile(0.95)) > _WORST:
             return False

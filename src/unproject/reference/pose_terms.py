@@ -42,7 +42,7 @@ def pose_terms(
 def _term(term: int, surface: _Surface, edge: _Rim, maps: Tensor, outline: Tensor, lens: Tensor, sigmas: Tensor, near_gap: float):
     """Cost, share of the points it is from, camera points, and what the normal equations need there."""
     if term == COLOR:
-        return _color(surface, maps, lens, sigmas[2])
+        return _color(surface, maps, lens, sigmas[2], sigmas[5])
     if term == DEPTH:
         return _depth(surface, maps, sigmas[3], near_gap)
     if term == COVER:
@@ -60,7 +60,7 @@ class _Surface:
         self.pixel, inside = _project(self.at, maps, lens)
         self.drawn = self.facing & inside
         here = _lookup(maps, self.pixel, self.drawn)
-        self.foreground, self.depth = here[:, 0], here[:, 6]
+        self.foreground, self.distance, self.depth = here[:, 0], here[:, 2], here[:, 6]
         hidden = (self.depth > 0) & (self.depth < self.at[:, 2] - near_gap) & (self.foreground < 0.5)
         self.sure = torch.where(hidden, torch.zeros_like(here[:, 1]), here[:, 1])
 
@@ -110,8 +110,10 @@ def _to_camera(slope: Tensor, at: Tensor, lens: Tensor) -> Tensor:
     return torch.cat([flat, -(flat * at[:, :2]).sum(1, keepdim=True) / at[:, 2:]], 1)
 
 
-def _color(surface: _Surface, maps: Tensor, lens: Tensor, sigma: Tensor) -> tuple[float | Tensor, float, Tensor, _Rows | None]:
-    chosen = surface.drawn & (surface.sure > 0.5) & (surface.foreground > 0.3)
+def _color(
+    surface: _Surface, maps: Tensor, lens: Tensor, sigma: Tensor, border: Tensor
+) -> tuple[float | Tensor, float, Tensor, _Rows | None]:  # fmt: skip
+    chosen = surface.drawn & (surface.sure > 0.5) & (surface.foreground > 0.3) & (surface.distance < -border)
     seen = int(chosen.sum())
     if seen < 12:
         return 1.0, 0.0, surface.at, None
