@@ -20,6 +20,7 @@ from .implicit import Lattice, node_positions
 _UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (column, z + 1) of cell corner c: bits x, y, z of c
 _CHUNK = 1 << 20
 _REACH = 4.0  # spacings of the points: gaps up to twice as wide are no holes
+_APART = 0.2  # longest sides between the points and a surface that is none of theirs
 _SHRINK, _GROW = 0.5, -0.53  # waves longer than about 10 edges keep their height
 
 
@@ -109,6 +110,19 @@ def unsupported_share(mesh: Mesh, supported: Tensor) -> float:
     """Share of the area whose corners lack support."""
     area = face_areas(mesh.vertices, mesh.faces)
     return float((area * (~supported)[mesh.faces].to(area.dtype).mean(1)).sum() / area.sum().clamp(min=1e-30))
+
+
+def is_flat(points: Tensor) -> bool:
+    """Whether points [P, 3] lie in one plane, which no closed surface does."""
+    centred = (points - points.mean(0)).double()
+    spread = torch.linalg.eigvalsh(centred.T @ centred)
+    return float(spread[0]) < 1e-4 * float(spread[1])
+
+
+def is_apart(points: Tensor, mesh: Mesh) -> bool:
+    """Whether the mesh lies elsewhere than most of the points [P, 3], which a few of them can bring about."""
+    distance = nearest(points[:: max(1, points.shape[0] // 10_000)], mesh.vertices).squared_distance.sqrt()
+    return float(distance.median()) > _APART
 
 
 def bridge_narrow(mesh: Mesh, support: Support, width: float) -> Support:

@@ -21,16 +21,28 @@ from ..geometry.neighbors import knn, nearest
 from ..geometry.pca import adaptive_normals
 from ..geometry.points import PointCloud
 from ..geometry.topology import boundary_vertices, make_topology
-from .extract import Support, bridge_narrow, extract_mesh, fair_mesh, keep_supported_parts, measure_support, trim_mesh, unsupported_share
+from .extract import (
+    Support,
+    bridge_narrow,
+    extract_mesh,
+    fair_mesh,
+    is_apart,
+    is_flat,
+    keep_supported_parts,
+    measure_support,
+    trim_mesh,
+    unsupported_share,
+)
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
 from .implicit import Continued, Lattice, inner_nodes, make_lattice, node_positions
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
+from .sides import separate_sides
 from .smoothing import ROUNDS, SHORTEST, LevelProblem, LevelState, first_state, make_problem, solve_round
 from .step import FitStep
-from .trials import choose_lengths, held_out, move_state, next_trial, trial_points, trial_problem, try_length
+from .trials import choose_lengths, forget_doubt, held_out, move_state, next_trial, trial_points, trial_problem, try_length
 from .turning import turn_faces
 
 _WHERE = "reconstruct_surface"
@@ -40,7 +52,6 @@ _FEW = 0.05  # share of the places that may have a shorter smoothing length than
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
 _FAR, _FAR_SHARE = 0.1, 0.05  # the same for surface so many longest sides away from all points
 _HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for noise; waves shorter than half of that are, too
-_APART = 0.2  # longest sides between the points and a surface that is none of theirs
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
@@ -118,9 +129,14 @@ class _Work:
 
     @cached_property
     def scene(self) -> Scene:
+        """Of the points as they came until `state["points"]` are known."""
+        if "points" in self.state:
+            return self.scene_of(self.state["points"])
+        return self.scene_of(self.frame.to_local(self.points.positions[self.state["kept"]]))
+
+    def scene_of(self, points: Tensor) -> Scene:
         resolution = self.options.resolution
-        local = self.frame.to_local(self.points.positions[self.state["kept"]])
-        return make_scene(local, resolution=None if resolution is None else resolution / float(self.frame.scale), where=_WHERE)
+        return make_scene(points, resolution=None if resolution is None else resolution / float(self.frame.scale), where=_WHERE)
 
     @cached_property
     def guess(self) -> DistanceGuess:
@@ -204,18 +220,29 @@ def _find_outliers(work: _Work) -> Stage:
 def _orient(work: _Work) -> Stage:
     if "trusted" in work.state:
         return
-    scene, given = work.scene, work.points.normals
-    trusted = False
-    if given is not None and work.options.use_normals:
-        normals = given[work.state["kept"]].float()
-        length = normals.norm(dim=1)
-        usable = torch.isfinite(length) & (length > 1e-6)
-        normals = torch.where(usable[:, None], normals / length[:, None].clamp(min=1e-6), 0)
-        trusted = float(usable.float().mean()) > 0.9 and agreement(scene.points, normals, scene.neighbors) > 0.8
-    if not trusted:
+    scene, normals = work.scene, _given_normals(work)
+    trusted = normals is not None
+    if normals is not None:
+        moved = work.scene_of(separate_sides(scene.points, normals, scene.spacing))
+        trusted = agreement(moved.points, normals, moved.neighbors) > 0.8
+        scene = moved if trusted else scene
+    if normals is None or not trusted:
         normals = orient_normals(scene.points, adaptive_normals(scene.points).normals, scene.neighbors, scene.areas)
-    work.state.update(normals=normals, trusted=torch.tensor(trusted))
+    work.scene = scene
+    work.state.update(points=scene.points, normals=normals, trusted=torch.tensor(trusted))
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
+
+
+def _given_normals(work: _Work) -> Tensor | None:
+    """The unit normals [P, 3] that the points came with (0 where they are not usable), if most have one and they are wanted."""
+    given = work.points.normals
+    if given is None or not work.options.use_normals:
+        return None
+    normals = given[work.state["kept"]].float()
+    length = normals.norm(dim=1)
+    usable = torch.isfinite(length) & (length > 1e-6)
+    normals = torch.where(usable[:, None], normals / length[:, None].clamp(min=1e-6), 0)
+    return normals if float(usable.float().mean()) > 0.9 else None
 
 
 def _choose_smoothing(work: _Work) -> Stage:
@@ -230,6 +257,8 @@ def _choose_smoothing(work: _Work) -> Stage:
     while (place := next_trial(scores := _scores_of(state), scene.first_length, len(scene.lengths), scene.cell)) is not None:
         problem, length = make(place), scene.lengths[place]
         start = first_state(problem, directions) if previous is None else move_state(work.kept("trial"), previous, problem)
+        if previous is not None and place > int(state["trial.place"]):
+            start = forget_doubt(start, directions)
         found, measured = try_length(problem, start, length, asked, directions)
         work.keep("trial", found)
         state.update({"trial.place": torch.tensor(place), f"score.{place}": measured})
@@ -262,7 +291,6 @@ def _solve_coarse(work: _Work) -> Stage:
         current = first_state(problem, state["normals"])
         for _ in range(2):
             current = solve_round(problem, current, state["lengths"].clamp(min=0.5 * problem.lattice.spacing))
-        state["normals"] = current.normals
         work.start_level(level + 1, _passes(problem.lattice, current.values), Continued(problem.lattice, current.values))
         yield {"noise": current.noise * float(work.frame.scale)}, None
 
@@ -314,7 +342,7 @@ def _extract(work: _Work) -> Stage:
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     share = unsupported_share(mesh, support.supported)
     mesh = _trimmed(work, mesh, support)
-    if mesh.face_count == 0 or _is_apart(scene.points, mesh):
+    if mesh.face_count == 0 or is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
     mesh = cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
@@ -327,7 +355,7 @@ def _trimmed(work: _Work, mesh: Mesh, support: Support) -> Mesh:
     if isinstance(holes, (int, float)):
         return trim_mesh(mesh, bridge_narrow(mesh, support, holes / float(work.frame.scale)))
     made_up = unsupported_share(mesh, support.supported) > _OPEN_SHARE or unsupported_share(mesh, support.distance < _FAR) > _FAR_SHARE
-    if holes == "open" or (holes == "auto" and (made_up or _is_flat(work.scene.points))):
+    if holes == "open" or (holes == "auto" and (made_up or is_flat(work.scene.points))):
         return trim_mesh(mesh, support)
     return mesh
 
@@ -338,19 +366,6 @@ def _lengths_on(work: _Work, mesh: Mesh) -> Tensor:
     if len(lengths) > 1:
         lengths = lengths[nearest(mesh.vertices, node_positions(lattice)).index]
     return lengths.clamp(min=SHORTEST * lattice.spacing).expand(mesh.vertex_count)
-
-
-def _is_flat(points: Tensor) -> bool:
-    """Whether points [P, 3] lie in one plane, which no closed surface does."""
-    centred = (points - points.mean(0)).double()
-    spread = torch.linalg.eigvalsh(centred.T @ centred)
-    return float(spread[0]) < 1e-4 * float(spread[1])
-
-
-def _is_apart(points: Tensor, mesh: Mesh) -> bool:
-    """Whether the mesh lies elsewhere than most of the points [P, 3], which a few of them can bring about."""
-    distance = nearest(points[:: max(1, points.shape[0] // 10_000)], mesh.vertices).squared_distance.sqrt()
-    return float(distance.median()) > _APART
 
 
 def _grow_lattice(work: _Work, places: Tensor) -> None:

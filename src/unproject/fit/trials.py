@@ -20,6 +20,7 @@ from .smoothing import LevelProblem, LevelState, make_problem, solve_round
 
 _ROUNDS = 2
 _HELD_OUT = 0.15
+_LOST = 12.0  # standard deviations of the points within which their surface is looked for
 _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
 _MISSING = 0.95  # of the squared error of the next longer length: parts that all long ones miss are being found
@@ -50,6 +51,16 @@ def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) ->
     nodes = node_positions(target.lattice)
     values = Continued(source.lattice, state.values)(nodes)
     return replace(state, values=values, relief=Continued(source.lattice, state.relief)(nodes))
+
+
+def forget_doubt(state: LevelState, normals: Tensor) -> LevelState:
+    """The estimate, with all points trusted alike and what it missed as it was at first, with normals [P, 3].
+
+    A smooth surface that misses a thin part doubts its points and turns their normals, and no finer one would find it.
+    """
+    ones = torch.ones_like(state.weight)
+    normals = torch.where(state.weight[:, None] > 0.5, state.normals, normals)
+    return replace(state, normals=normals, weight=ones, slope_weight=ones)
 
 
 def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float) -> int | None:
@@ -101,11 +112,12 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, asked: T
         return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
     _, slope = interpolate(problem.lattice, polished.values, points + distance[:, None] * normals)  # where the surface is
     turned = (torch.nn.functional.normalize(slope, dim=1) - normals).norm(dim=1)
+    distance = torch.where((slope * normals).sum(1) < 0, _LOST * polished.noise, distance)  # that is another side's surface
     return state, torch.stack([distance, turned.nan_to_num(1.0)], dim=1)
 
 
 def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
-    step_limit = 4 * state.noise
+    step_limit = _LOST / 3 * state.noise
     moved = torch.zeros_like(points[:, 0])
     for _ in range(6):
         value, slope = interpolate(problem.lattice, state.values, points + moved[:, None] * directions)
@@ -140,8 +152,8 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
     for i in range(best):
-        error = (0.5 if has_normals else 1.0) * float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
-        if float(typical[i] - typical[best]) <= max(error, blur):
+        error = float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
+        if not has_normals and float(typical[i] - typical[best]) <= max(error, blur):
             whole = i
             break
     excess = (scores - scores[whole])[:, near]
