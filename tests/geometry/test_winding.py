@@ -14,7 +14,9 @@ from unproject.geometry.batch import batch_meshes, batch_points
 from unproject.geometry.mesh import Mesh, make_mesh
 from unproject.geometry.points import PointCloud
 from unproject.geometry.primitives import box, icosphere, plane, torus
+from unproject.geometry.rim import rim_cap
 from unproject.geometry.winding import point_winding_tree, signed_distance, winding_number, winding_tree
+from unproject.ops.winding import LEFT_OPEN, crossing_number
 from unproject.reference import winding as reference
 from unproject.testing import check_gradients
 
@@ -145,6 +147,74 @@ def test_signed_distance_of_a_sphere(dtype: torch.dtype) -> None:
     torch.testing.assert_close(signed_distance(points, mesh, winding=tree), signed)
 
 
+def pierced(dtype: torch.dtype) -> Mesh:
+    """A torus with holes, a fin that three faces share an edge with, and a face that lies there twice."""
+    base = torus(0.8, 0.3, segments=(48, 32), dtype=dtype)
+    keep = (base.vertices[base.faces].mean(1) - torch.tensor([0.8, 0.0, 0.3], dtype=dtype)).norm(dim=1) > 0.15
+    keep &= (base.vertices[base.faces].mean(1) - torch.tensor([-0.8, 0.1, -0.3], dtype=dtype)).norm(dim=1) > 0.2
+    kept = base.faces[keep]
+    fin = torch.tensor([[*kept[9, :2].tolist(), len(base.vertices)]])
+    vertices = torch.cat([base.vertices, torch.tensor([[0.2, 0.3, 0.9]], dtype=dtype)])
+    return make_mesh(vertices, torch.cat([kept, fin, kept[40:41]]))
+
+
+def split_corners(mesh: Mesh) -> Mesh:
+    """The same faces, none of which share a vertex."""
+    return make_mesh(mesh.vertices[mesh.faces].reshape(-1, 3), torch.arange(3 * mesh.face_count).reshape(-1, 3))
+
+
+def rim_balance(vertices: Tensor, faces: Tensor) -> Tensor:
+    """How much oftener each edge between places is walked in one direction than in the other."""
+    _, place = torch.unique(vertices, dim=0, return_inverse=True)
+    edges = torch.cat([place[faces[:, [0, 1]]], place[faces[:, [1, 2]]], place[faces[:, [2, 0]]]])
+    _, group = torch.unique(edges.sort(1).values, dim=0, return_inverse=True)
+    return torch.zeros(int(group.max()) + 1).index_add(0, group, (edges[:, 1] - edges[:, 0]).sign().float())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_cap_closes_a_surface(dtype: torch.dtype) -> None:
+    mesh = pierced(dtype)
+    for shape in (mesh, split_corners(mesh)):
+        assert rim_balance(shape.vertices, shape.faces).abs().sum() > 30
+        cap = rim_cap(shape.vertices, shape.faces, torch.tensor([0, shape.face_count]), 1000)
+        assert cap is not None
+        closed = torch.cat([shape.vertices, cap[0]]), torch.cat([shape.faces, cap[1] + len(shape.vertices)])
+        assert rim_balance(*closed).abs().sum() == 0
+        assert rim_cap(shape.vertices, shape.faces, torch.tensor([0, shape.face_count]), 30) is None
+    pair = rim_cap(
+        torch.cat([mesh.vertices, mesh.vertices]), torch.cat([mesh.faces, mesh.faces.flip(0)]), torch.arange(3) * len(mesh.faces), 999
+    )
+    assert pair is not None
+    assert pair[2].tolist() == [0, len(pair[1]) // 2, len(pair[1])]
+    assert len(rim_cap(icosphere(2).vertices, icosphere(2).faces, torch.tensor([0, 320]), 0)[1]) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_signs_are_those_of_the_exact_winding_number(dtype: torch.dtype) -> None:
+    """Of closed, open and overlapping surfaces, thin faces, and for points that lie in line with edges and corners."""
+    needle = box((0.01, 3.0, 2.0), dtype=dtype)
+    ball = icosphere(3, dtype=dtype)
+    overlapping = make_mesh(torch.cat([ball.vertices, ball.vertices * 0.7 + 0.6]), torch.cat([ball.faces, ball.faces + 642]))
+    lattice = torch.cartesian_prod(*[torch.linspace(-1.5, 1.5, 13, dtype=dtype)] * 3)
+    for mesh in (needle, pierced(dtype), split_corners(pierced(dtype)), overlapping, torus(0.8, 0.3, segments=(300, 4), dtype=dtype)):
+        near = mesh.vertices[mesh.faces[::3]].mean(1) + 0.03 * torch.randn(len(mesh.faces[::3]), 3, dtype=dtype)
+        points = torch.cat([lattice, near, lattice + mesh.vertices[0]])
+        truth = exact(points, mesh)
+        sure = (truth - 0.5).abs() > 0.03
+        signed = signed_distance(points, mesh)
+        assert torch.equal(signed[sure & (signed != 0)] < 0, truth[sure & (signed != 0)] > 0.5)
+
+
+def test_what_a_ray_does_not_tell_is_left_open() -> None:
+    mesh = icosphere(2, dtype=torch.float64)
+    tree, one = winding_tree(mesh), torch.tensor([0, 3])
+    bounds = torch.tensor([[-1.0, -1, -1, 1, 1, 1]], dtype=torch.float64)
+    points = torch.stack([mesh.vertices[mesh.faces[0]].mean(0), mesh.vertices[3], torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)])
+    found = crossing_number(points, one, bounds, tree.roots, tree.boxes, tree.children, tree.blocks, tree.depth)
+    assert found[:2].tolist() == [LEFT_OPEN, LEFT_OPEN]
+    assert found[2] == 1
+
+
 def test_signed_distance_gradients() -> None:
     mesh = icosphere(1, dtype=torch.float64)
     inputs = [torch.randn(8, 3), mesh.vertices + 0.01 * torch.randn_like(mesh.vertices)]
@@ -160,6 +230,7 @@ def test_signed_distance_on_the_surface(dtype: torch.dtype) -> None:
     vertices = mesh.vertices.clone().requires_grad_()
     signed = signed_distance(points, (vertices, mesh.faces))
     torch.testing.assert_close(signed, torch.zeros_like(signed), rtol=0, atol=1e-6)
+    assert torch.allclose(signed_distance(points.detach(), mesh), signed.detach(), rtol=0, atol=1e-6)
     signed.sum().backward()
     assert points.grad is not None
     assert vertices.grad is not None

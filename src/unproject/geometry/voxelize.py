@@ -22,7 +22,7 @@ from .points import PointCloud
 from .query import closest_point
 from .sparse_voxels import BLOCK, SparseGrid, make_sparse_grid, sparse_points
 from .voxels import VoxelGrid, lattice_points, surrounding_grid
-from .winding import WindingTree, point_winding_tree, winding_number, winding_tree
+from .winding import WindingTree, is_inside, point_winding_tree, winding_number, winding_tree
 
 _STEP = 4  # samples along the edge of a coarse cell, as in kernels/sdf_grid
 _CLEAR = 0.4  # winding numbers further than this from 1/2 at all corners of a coarse cell leave no doubt within it
@@ -138,7 +138,7 @@ def _cells_inside(tree: WindingTree, cells: Tensor, frame: Tensor, squared: Tens
     inside = (numbers[:, :1] > 0.5).repeat(1, _STEP**3)
     local = torch.cartesian_prod(*[torch.arange(_STEP, device=cells.device)] * 3)
     samples = (cells[~sure][:, None] + local).reshape(-1, 3).to(frame.dtype)
-    inside[~sure] = (winding_number(apply_affine(frame, samples), tree) > 0.5).reshape(-1, _STEP**3)
+    inside[~sure] = is_inside(apply_affine(frame, samples), tree).reshape(-1, _STEP**3)
     return inside
 
 

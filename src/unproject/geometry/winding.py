@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeAlias
 
 import torch
@@ -15,12 +15,15 @@ from ..ops.bvh import build_point_bvh
 from ..reference import winding as reference
 from ..struct import TensorStruct
 from .batch import PointCloudBatch
-from .bvh import Bvh, check_offsets
+from .bvh import Bvh, build_bvh, check_offsets
 from .neighbors import build_index, knn
 from .points import PointCloud
 from .query import MeshLike, closest_point, mesh_and_tree
+from .rim import rim_cap
 
 _EXACT = 512  # up to so many faces or points a set, everything is summed exactly
+_LARGEST_CAP = 1 << 14  # edges of rims
+_CAP_ACCURACY = 2.0
 _NEIGHBORS = 12  # that say how much area a point stands for
 
 
@@ -35,8 +38,10 @@ class WindingTree(TensorStruct):
         items: [F, 3] faces, or the vector areas (area times normal) [N, 3] of a cloud.
         offsets: [B + 1] where each mesh's faces, or each cloud's points, begin.
         children, blocks, roots, depth: as in Bvh.
+        boxes: [M, 6, 8] as in Bvh, of faces; empty for a cloud.
         field: [M, 23, 8] far fields of each node's children.
         block_areas: [K, 3, 8] the vector areas of each leaf of a cloud; empty for faces.
+        cap: of faces that close the surface; None where these would be many, or of a cloud.
     """
 
     positions: Tensor
@@ -46,8 +51,10 @@ class WindingTree(TensorStruct):
     blocks: Tensor
     roots: Tensor
     depth: int
+    boxes: Tensor
     field: Tensor
     block_areas: Tensor
+    cap: WindingTree | None = None
 
     @property
     def of_points(self) -> bool:
@@ -69,7 +76,18 @@ def winding_tree(mesh: MeshLike, *, bvh: Bvh | None = None, face_offsets: Tensor
         face_offsets: [B + 1] where each mesh's faces begin, for a packed pair of tensors.
     """
     vertices, faces, tree = mesh_and_tree(mesh, bvh, face_offsets, None, "winding_tree")
-    vertices, none = vertices.detach(), vertices.new_empty(0)
+    vertices = vertices.detach()
+    result = _tree_of_faces(vertices, faces, tree)
+    largest = min(_LARGEST_CAP, 64 + len(faces) // 2)
+    cap = rim_cap(vertices, faces, tree.face_offsets, largest) if vertices.device.type == "cpu" else None
+    if cap is None:
+        return result
+    corners, sides, offsets = cap
+    return replace(result, cap=_tree_of_faces(corners, sides, build_bvh(corners, sides, face_offsets=offsets)))
+
+
+def _tree_of_faces(vertices: Tensor, faces: Tensor, tree: Bvh) -> WindingTree:
+    none = vertices.new_empty(0)
     return WindingTree(
         positions=vertices,
         items=faces,
@@ -78,6 +96,7 @@ def winding_tree(mesh: MeshLike, *, bvh: Bvh | None = None, face_offsets: Tensor
         blocks=tree.blocks,
         roots=tree.roots,
         depth=tree.depth,
+        boxes=tree.boxes,
         field=kernels.face_winding_field(tree.children, tree.blocks) if vertices.device.type == "cpu" else none,
         block_areas=none,
     )
@@ -117,6 +136,7 @@ def point_winding_tree(positions: Tensor, normals: Tensor, areas: Tensor | None 
         blocks=blocks,
         roots=roots,
         depth=depth,
+        boxes=none,
         field=field,
         block_areas=block_areas,
     )
@@ -186,7 +206,9 @@ def signed_distance(
         points: [..., 3]; in a batch [N, 3], packed.
         mesh: a mesh, a batch, or (vertices, faces), faces counter-clockwise seen from outside.
         bvh, winding: `build_bvh` and `winding_tree` of this very mesh, to be reused; None builds them.
-        accuracy: of the winding number, see there; at 1.5 its worst errors are 0.03, far less than what changes its side of 1/2.
+        accuracy: of the winding number, see there, where it is approximated: for surfaces whose rim has more than half as many edges as
+            there are faces, and for points as near to a face as rounding. At 1.5 its worst errors are 0.03, far less than what changes
+            its side of 1/2.
         query_offsets, face_offsets: [B + 1] of a packed batch; None for one item.
 
     Returns:
@@ -198,18 +220,43 @@ def signed_distance(
     closest = closest_point(points, (vertices, faces), bvh=tree, query_offsets=query_offsets)
     if winding is None:
         winding = winding_tree((vertices, faces), bvh=tree)
-    inside = winding_number(points, winding, accuracy=accuracy, query_offsets=query_offsets) > 0.5
+    inside = is_inside(points.detach().reshape(-1, 3).contiguous(), winding, accuracy, query_offsets).reshape(points.shape[:-1])
     rounding = 8 * torch.finfo(points.dtype).eps * points.detach().abs().amax(-1)  # nearer, the direction to the surface is noise
     apart = closest.squared_distance > rounding.square()
     distance = torch.where(apart, closest.squared_distance, 1).sqrt()
     signed = torch.where(inside, -distance, distance)
     if bool(apart.all()) or not (signed.requires_grad and torch.is_grad_enabled()):
-        return torch.where(closest.squared_distance > 0, signed, 0)
+        return torch.where(apart, signed, 0)
     corners = vertices[faces[closest.face.clamp_min(0)]].detach()
     normal = torch.linalg.cross(corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :])
     normal = torch.nn.functional.normalize(normal, dim=-1, eps=torch.finfo(normal.dtype).tiny)
     offset = points - torch.where(apart.unsqueeze(-1), points, closest.point)
     return torch.where(apart, signed, (offset * normal).sum(-1))
+
+
+def is_inside(points: Tensor, tree: WindingTree, accuracy: float = 1.5, query_offsets: Tensor | None = None) -> Tensor:
+    """Whether the winding number about points [N, 3] exceeds 1/2: that of the surface with its cap, which is whole, without the cap's."""
+    if tree.cap is None or len(tree.items) == 0:
+        return winding_number(points, tree, accuracy=accuracy, query_offsets=query_offsets) > 0.5
+    offsets = check_offsets(query_offsets, points.shape[0], name="query_offsets", where="signed_distance", device=points.device)
+    sides = tree.boxes[tree.roots.clamp_min(0).long()]  # of the root's children; empty ones are inside out
+    bounds = torch.cat([sides[:, :3].amin(-1), sides[:, 3:].amax(-1)], 1)
+    number = _crossings(points, offsets, bounds, tree)
+    is_open = number == kernels.LEFT_OPEN
+    if len(tree.cap.items) > 0:
+        cap = _crossings(points, offsets, bounds, tree.cap)
+        is_open = is_open | (cap == kernels.LEFT_OPEN)
+        part = (tree.cap.roots, tree.cap.field, tree.cap.children, tree.cap.blocks, tree.cap.depth)
+        number = number + cap - kernels.face_winding(points, offsets, *part, _CAP_ACCURACY)
+    inside = number > 0.5
+    if bool(is_open.any()):
+        rows = is_open.nonzero()[:, 0]
+        inside[rows] = winding_number(points[rows], tree, accuracy=accuracy, query_offsets=torch.searchsorted(rows, offsets)) > 0.5
+    return inside
+
+
+def _crossings(points: Tensor, offsets: Tensor, bounds: Tensor, tree: WindingTree) -> Tensor:
+    return kernels.crossing_number(points, offsets, bounds, tree.roots, tree.boxes, tree.children, tree.blocks, tree.depth)
 
 
 def _as_tree(surface: Surface, face_offsets: Tensor | None, where: str) -> WindingTree:

@@ -15,6 +15,8 @@ from .operator import operator
 
 _GRAIN = 128  # points worth a thread
 _BLOCK_GRAIN = 256
+_FEW_BLOCKS = 64
+LEFT_OPEN = -(1 << 30)  # of crossing_number, as in kernels/crossings.py: the point is as near to a face as rounding, or the ray to an edge
 
 
 @operator("unproject::face_winding_field")
@@ -55,6 +57,11 @@ def _field(kernels: Any, children: Tensor, block_moments: np.ndarray, like: Tens
     return field
 
 
+def _order(points: Tensor, query_offsets: Tensor, blocks: Tensor) -> np.ndarray:
+    """The order in which points ask a tree: along a curve, unless the tree is so small that it does not matter."""
+    return np.arange(len(points), dtype=np.int32) if len(blocks) <= _FEW_BLOCKS else curve_order(points, query_offsets)
+
+
 @operator("unproject::face_winding")
 def face_winding(
     points: Tensor, query_offsets: Tensor, roots: Tensor, field: Tensor, children: Tensor, blocks: Tensor, depth: int, accuracy: float
@@ -64,7 +71,7 @@ def face_winding(
 
     winding = points.new_empty(points.shape[0])
     tree = (roots.numpy(), field.numpy().reshape(-1), children.numpy(), blocks.numpy().reshape(-1), depth, accuracy)
-    arrays = (curve_order(points, query_offsets), points.numpy(), batch_index(query_offsets), *tree, winding.numpy())
+    arrays = (_order(points, query_offsets, blocks), points.numpy(), batch_index(query_offsets), *tree, winding.numpy())
     parallel_for(face_winding_range, points.shape[0], *arrays, grain=_GRAIN)
     return winding
 
@@ -102,6 +109,29 @@ def _(points: Tensor, *arguments: Any) -> Tensor:
     return points.new_empty(points.shape[0])
 
 
+@operator("unproject::crossing_number")
+def crossing_number(
+    points: Tensor, query_offsets: Tensor, bounds: Tensor, roots: Tensor, boxes: Tensor, children: Tensor, blocks: Tensor, depth: int
+) -> Tensor:
+    """How often a ray from each of the points [N, 3] leaves through faces of a tree of build_face_bvh, less how often it enters: int32 [N].
+
+    For a surface without a rim that is how often it goes around the point. LEFT_OPEN where rounding does not tell. The ray goes to the
+    nearest side of `bounds` [B, 6], low and high.
+    """
+    from ..kernels.crossings import crossing_range
+
+    number = points.new_empty(points.shape[0], dtype=torch.int32)
+    tree = (roots.numpy(), boxes.numpy().reshape(-1), children.numpy().reshape(-1), blocks.numpy().reshape(-1), depth)
+    arrays = (_order(points, query_offsets, blocks), points.numpy(), batch_index(query_offsets), bounds.numpy(), *tree, number.numpy())
+    parallel_for(crossing_range, points.shape[0], *arrays, grain=_GRAIN)
+    return number
+
+
+@crossing_number.register_fake
+def _(points: Tensor, *arguments: Any) -> Tensor:
+    return points.new_empty(points.shape[0], dtype=torch.int32)
+
+
 def _queries(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return torch.linspace(-1, 1, 240, dtype=dtype).reshape(80, 3), torch.tensor([0, 70, 75, 80])
 
@@ -134,3 +164,9 @@ def _point_example(dtype: torch.dtype) -> tuple[Any, ...]:
     areas, _, children, blocks, block_items, roots, depth = _cloud(dtype)
     field = point_winding_field(children, blocks, block_items, areas)
     return *_queries(dtype), roots, field, children, blocks, torch.ones_like(blocks), int(depth), 2.0
+
+
+@example(crossing_number)
+def _crossing_example(dtype: torch.dtype) -> tuple[Any, ...]:
+    boxes, children, blocks, _, roots, depth = build_face_bvh(*example_mesh(dtype))
+    return *_queries(dtype), torch.zeros(3, 6, dtype=dtype), roots, boxes, children, blocks, int(depth)
