@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,15 @@ import unproject as up
 from unproject.pose.matte import matted
 from unproject.pose.object_model import ObjectModel, make_object_model
 from unproject.pose.observation import observe
-from unproject.pose.prepare import PoseInput, guess_foreground, prepare
+from unproject.pose.prepare import PoseInput, guess_foreground, outline_by_pose, prepare
 from unproject.pose.segment_by_pose import segment_by_pose
 
 
-def painted_ball() -> ObjectModel:
+def painted_ball(waves: float = 1.0) -> ObjectModel:
     """A ball in colours that change over it."""
     ball = up.icosphere(4)
-    waves = torch.sin(ball.vertices @ torch.tensor([[3.0, 1, 2], [2.0, 4, 1], [1.0, 2, 5]]))
-    return make_object_model(up.make_mesh(ball.vertices, ball.faces, vertex_colors=0.5 + 0.35 * waves))
+    heights = torch.sin(waves * ball.vertices @ torch.tensor([[3.0, 1, 2], [2.0, 4, 1], [1.0, 2, 5]]))
+    return make_object_model(up.make_mesh(ball.vertices, ball.faces, vertex_colors=0.5 + 0.35 * heights))
 
 
 def seen(model: ObjectModel, background: Tensor) -> tuple[PoseInput, Tensor, Tensor]:
@@ -84,3 +86,22 @@ def test_colours_at_the_outline_are_those_farther_inside() -> None:
     found = observe(image, blur=0.03)
     inside = found.maps[..., 0] > 0.5
     assert float((found.maps[..., 3:6][inside] - red).abs().max()) < 0.03
+
+
+def test_a_mask_that_is_too_large_or_too_small_ends_where_the_colours_do() -> None:
+    model = painted_ball(0.4)
+    noise = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    background = torch.nn.functional.interpolate(0.6 * noise, size=(90, 100), mode="bilinear")[0].permute(1, 2, 0).contiguous()
+    given, pose, whole = seen(model, background)
+    image = prepare(PoseInput(camera=given.camera, color=given.color, mask=whole), model)
+    assert outline_by_pose(image, model, pose) is image
+    for sign, farther in ((1, 0.9), (-1, 1.1)):  # as too large a mask makes an object too near
+        grown = sign * torch.nn.functional.max_pool2d(sign * whole[None].float(), 5, stride=1, padding=2)[0]
+        wrong = dataclasses.replace(image, foreground=grown)
+        off = pose.clone()
+        off[:3, 3] *= farther
+        found = outline_by_pose(wrong, model, off).foreground
+        assert found is not None
+        assert float((found - whole.float()).abs().sum()) < 0.35 * float((grown - whole.float()).abs().sum())
+    plain = make_object_model(up.make_mesh(model.mesh.vertices, model.mesh.faces))
+    assert outline_by_pose(wrong, plain, off) is wrong  # nothing is known of its colours

@@ -18,7 +18,7 @@ from .hidden import refine_past_hidden
 from .locate import Located, locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
-from .prepare import Box, PoseInput, box_of_pose, guess_foreground, prepare, shown_by, told_by_pose
+from .prepare import Box, PoseInput, box_of_pose, guess_foreground, outline_by_pose, prepare, shown_by, told_by_pose
 from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
@@ -180,8 +180,9 @@ def _solve_twice(
         yield step
     assert step is not None
     scored = step.scored
-    if any(image.foreground is not None and not image.is_sharp for image in images):
-        images = [_relearned(model, image, scored.poses[0]) for image in images]
+    told = [_relearned(model, image, scored.poses[0]) for image in images]
+    if any(new is not old for new, old in zip(told, images)):
+        images = told
         around = scored.poses[: solver.kept[3]]
         for step in solve(model, images, options.weights, solver, starts=around, start_angle=0.0, orbit=orbit):
             yield step
@@ -238,8 +239,10 @@ def _with_foreground(model: ObjectModel, image: PoseImage, given: PoseInput, sta
 
 
 def _relearned(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseImage:
-    """A guessed foreground, guessed again from where a pose shows the object."""
-    if image.is_sharp or image.foreground is None:
+    """A guessed foreground, guessed again from where a pose shows the object; a mask with its outline checked."""
+    if image.is_sharp:
+        return outline_by_pose(image, model, pose)
+    if image.foreground is None:
         return image
     guessed = guess_foreground(image, model, prior=0.15 + 0.7 * shown_by(model, image, pose).float())
     return told_by_pose(guessed, model, pose)

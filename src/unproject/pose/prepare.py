@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from .segment_by_pose import segment_by_pose
 
 _WHERE = "estimate_pose"
 _LEAST_EXPLAINED = 0.3  # share of a guessed foreground: below, the mesh's colours or the pose are wrong
+_OUTLINE_REACH, _OUTLINE_LEAST_PX = 0.06, 3.0  # how far off a mask's outline may be: share of its longer side, or pixels
+_SURELY_TOLD = 0.75  # share of the middle of a mask that must look as the pose says, for its outline to be moved
 _HARDLY_MEASURED = 0.25  # share of a mask: what is measured of less lies at its edges, where cameras see what is behind as well
 Box = tuple[float, float, float, float]
 
@@ -107,6 +110,29 @@ def told_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImag
     if not bool(believed.any()) or float(told[believed].mean()) < _LEAST_EXPLAINED:
         return image
     return replace(image, foreground=told)
+
+
+def outline_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImage:
+    """The image with a mask whose outline lies where the object's colours end, if all of it was clearly too far out or in; else as it is.
+
+    Args:
+        pose: [4, 4] from the mask as it is, working frame.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not image.is_sharp or image.foreground is None or image.color is None or not model.is_colored:
+        return image
+    inside = (image.foreground > 0.5).numpy()
+    depth, beyond = (torch.from_numpy(np.asarray(distance_transform_edt(side))) for side in (inside, ~inside))
+    x0, y0, x1, y1 = image.box
+    reach = max(_OUTLINE_REACH * max(x1 - x0, y1 - y0), _OUTLINE_LEAST_PX)
+    middle, border = depth > reach, (depth <= reach) & (beyond <= reach)
+    told = segment_by_pose(model, replace(image, known=image.known & ~border), pose, image.foreground)
+    length = float(((depth > 0) & (depth < 2)).sum())
+    moved = float((told - image.foreground)[border].sum()) / max(length, 1.0)
+    if not bool(middle.any()) or float(told[middle].mean()) < _SURELY_TOLD or abs(moved) < 1.0:
+        return image
+    return replace(image, foreground=torch.where(border, told, image.foreground))
 
 
 def shown_by(model: ObjectModel, image: PoseImage, pose: Tensor) -> Tensor:
