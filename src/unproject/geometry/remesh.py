@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
-from ..ops.remesh import coarsen_edges, move_upright, refine_edges
+from ..ops.remesh import coarsen_edges, even_edges, move_upright, refine_edges
 from .batch import MeshBatch, batch_meshes, split_meshes
 from .bvh import build_bvh
 from .halfedge_surface import CURVE, SURFACE_ARRAYS, HalfedgeSurface, close_surface, curve_segments, open_surface
@@ -59,8 +59,9 @@ def remesh_isotropic(
         return transfer_attributes(mesh, mesh.vertices[:0], mesh.faces[:0])
     projector = _Projector(surface)
     for _ in range(iterations):
-        *arrays, wanted, normals = coarsen_edges(*refine_edges(*surface.arrays))
-        surface = dataclasses.replace(surface, **dict(zip(SURFACE_ARRAYS, arrays)))
+        arrays = coarsen_edges(*refine_edges(*surface.arrays))
+        *edges, wanted, normals = even_edges(*arrays)
+        surface = dataclasses.replace(surface, **dict(zip(SURFACE_ARRAYS, (*edges, *arrays[3:]))))
         surface = _moved(surface, projector(surface, wanted, normals))
     vertices, faces = close_surface(surface, mesh)
     return transfer_attributes(mesh, vertices, faces)

@@ -1,4 +1,4 @@
-"""Custom operators of remeshing: split, collapse and flip edges of a half-edge surface, move vertices so that no face turns over, fans.
+"""Operators of remeshing: split, collapse and flip edges of a half-edge surface, move vertices so that no face turns over, fans.
 
 A surface is seven tensors: corners and twins, int64 [3 F]; marks, uint8 [3 F]; kinds, uint8 [V]; names, int64 [V]; positions, float64
 [V, 3]; sizes, float64 [V]. What they mean is said in kernels/halfedge.py.
@@ -51,19 +51,29 @@ def refine_edges(
 @operator("unproject::coarsen_edges")
 def coarsen_edges(
     corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Collapse edges that are too short, and flip; returns the new surface, where each vertex should go, and its normal."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Collapse edges that are too short; returns the new surface."""
     from ..kernels import halfedge, remesh
 
     surface = open_arrays(corners, twins, marks, kinds, names, positions, sizes)
     _chunked(remesh.collapse_short, surface)
-    _chunked(remesh.flip_edges, surface)
     halfedge.compact(surface, np.empty(surface.counts[0], np.int64), np.empty(3 * surface.counts[1], np.int64))
-    count = int(surface.counts[0])
-    wanted, normals = np.empty((count, 3)), np.empty((count, 3))
-    parallel_for(remesh.smooth_range, count, surface, wanted, normals)
     edges, vertices = close_arrays(surface)
-    return (*edges, *vertices, torch.from_numpy(wanted), torch.from_numpy(normals))
+    return (*edges, *vertices)
+
+
+@operator("unproject::even_edges")
+def even_edges(
+    corners: Tensor, twins: Tensor, marks: Tensor, kinds: Tensor, names: Tensor, positions: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Flip edges where that evens out the valences; returns new corners, twins and marks, where each vertex should go, and its normal."""
+    from ..kernels import remesh
+
+    surface = open_arrays(corners, twins, marks, kinds, names, positions, sizes)
+    _chunked(remesh.flip_edges, surface)
+    wanted, normals = np.empty(tuple(positions.shape)), np.empty(tuple(positions.shape))
+    parallel_for(remesh.smooth_range, positions.shape[0], surface, wanted, normals)
+    return (*close_arrays(surface)[0], torch.from_numpy(wanted), torch.from_numpy(normals))
 
 
 @operator("unproject::move_upright")
@@ -150,8 +160,12 @@ def _(corners, twins, marks, kinds, names, positions, sizes):  # type: ignore[no
 
 @coarsen_edges.register_fake
 def _(corners, twins, marks, kinds, names, positions, sizes):  # type: ignore[no-untyped-def]
-    surface = fake_surface(corners, twins, marks, kinds, names, positions, sizes)
-    return (*surface, torch.empty_like(surface[5]), torch.empty_like(surface[5]))
+    return fake_surface(corners, twins, marks, kinds, names, positions, sizes)
+
+
+@even_edges.register_fake
+def _(corners, twins, marks, kinds, names, positions, sizes):  # type: ignore[no-untyped-def]
+    return tuple(torch.empty_like(tensor) for tensor in (corners, twins, marks, positions, positions))
 
 
 def fake_surface(corners: Tensor, twins: Tensor, marks: Tensor, *of_vertices: Tensor) -> tuple[Tensor, ...]:
@@ -183,6 +197,7 @@ def _label_fans_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 @example(refine_edges)
 @example(coarsen_edges)
+@example(even_edges)
 def _surface_example(dtype: torch.dtype) -> tuple[Tensor, ...]:
     return _tetrahedron()
 
