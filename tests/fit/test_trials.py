@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unproject.fit.trials import choose_lengths, next_trial
+from unproject.fit.smoothing import LevelState
+from unproject.fit.trials import choose_lengths, forget_doubt, next_trial
 
 
 def measured(scatter: list[Tensor], seed: int = 0) -> list[Tensor]:
@@ -55,3 +56,21 @@ def test_trials_go_on_while_ever_more_of_thin_parts_is_found() -> None:
     assert next_trial(few, 1, 6, cell=1.0) == 3
     assert next_trial({**few, 3: score(0.2, -0.2, 0.2, 8.0)}, 1, 6, cell=1.0) == 0  # no more is found
     assert next_trial(few, 1, 3, cell=1.0) == 0  # there is no shorter one
+
+
+def test_measured_normals_let_the_best_length_win_however_narrowly() -> None:
+    where = places(1000)
+    close = measured([torch.full((1000,), 1.0002), torch.ones(1000)])
+    facing = [torch.stack([score[:, 0], torch.full((1000,), 0.1)], dim=1) for score in close]
+    assert choose_lengths(close, where, 1.0)[0] == 0 and choose_lengths(facing, where, 1.0)[0] == 1
+
+
+def test_points_that_a_smoother_surface_missed_are_looked_for_again() -> None:
+    fitted, first = torch.tensor([[0.0, 0, 1]] * 2), torch.tensor([[1.0, 0, 0]] * 2)
+    weight = torch.tensor([0.9, 0.1])
+    state = LevelState(
+        values=torch.zeros(1), normals=fitted, weight=weight, slope_weight=weight, reach=1.0, noise=1.0, relief=torch.ones(1)
+    )
+    again = forget_doubt(state, first)
+    assert torch.equal(again.normals, torch.stack([fitted[0], first[1]]))
+    assert torch.equal(again.weight, torch.ones(2)) and torch.equal(again.slope_weight, torch.ones(2))

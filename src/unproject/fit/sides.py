@@ -19,7 +19,8 @@ _SAMPLES = 2000  # points that tell the noise
 _STILL = 0.3  # spacings: noise below mixes nothing
 _ALIKE = 0.5  # length of the difference of two normals of one side at which they count e^-1/2
 _SAME, _OPPOSED = 0.6, -0.3  # cosines of normals of one side, of two sides
-_FEWEST = 8  # points of the other side for a thickness
+_OTHERS = 0.15  # share of the neighbours that are the other side's, for a thickness
+_VOTES = 8  # places with a thickness for a judgement
 _THIN = (0.75, 3.0)  # standard deviations of noise: thinner is no part but a sheet, and thicker parts keep their sides apart
 _SHARE = 0.25  # of the places around that are thin
 _WIDTH = 2.7  # spacings: a mean over so wide a Gaussian leaves 15 % of the noise
@@ -71,7 +72,7 @@ def _on_thin_parts(points: Tensor, normals: Tensor, noise: float) -> Tensor:
     around = knn(places, near, min(_AROUND, near.point_count)).index
     votes = ((of_places[:, None] * of_places[around]).sum(2) > _SAME) & ~thickness[around].isnan()
     usual = (thickness.nan_to_num(0)[around] * votes).sum(1) / votes.sum(1).clamp(min=1)
-    thin = (votes.sum(1) >= _FEWEST) & (usual > _THIN[0] * noise) & (usual < _THIN[1] * noise)
+    thin = (votes.sum(1) >= _VOTES) & (usual > _THIN[0] * noise) & (usual < _THIN[1] * noise)
     if not bool(thin.any()):
         return torch.zeros(points.shape[0], dtype=torch.bool)
     around = around if stride == 1 else knn(points, near, min(_AROUND, near.point_count)).index
@@ -84,7 +85,7 @@ def _thickness(points: Tensor, normals: Tensor, index: PointIndex, of_index: Ten
     other = (normals[:, None] * of_index[found]).sum(2) < _OPPOSED
     depth = (0.5 * (of_index[found] - normals[:, None]) * (index.points[found] - points[:, None])).sum(2)
     count = other.sum(1)
-    return torch.where(count >= _FEWEST, (depth * other).sum(1) / count.clamp(min=1), torch.nan)
+    return torch.where(count >= _OTHERS * found.shape[1], (depth * other).sum(1) / count.clamp(min=1), torch.nan)
 
 
 def _heights(points: Tensor, normals: Tensor, near: Tensor, of_near: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, asked: T
 
     Returns:
         The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of its
-        normal and the surface's there (0 if normals are not trusted).
+        normal and the surface's there (0 if normals are not trusted). A surface that faces the other way is another side's: lost.
     """
     share = (~asked).to(problem.points.dtype)
     state = start
@@ -131,9 +131,9 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     """Which length the surface as a whole wants, and which the surroundings of each place.
 
     As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough. Measured
-    normals prevent that; with them it is the best in the mean, so that thin parts stay. Of those as good as the best (by one standard
-    error of the difference, or by what a lattice with this cell size cannot tell; with measured normals by half a standard error) the
-    largest is taken. At a place: that one, unless another predicts its surroundings better beyond chance.
+    normals prevent that; with them it is the best in the mean, so that thin parts stay. Without, of those as good as the best (by one
+    standard error of the difference, or by what a lattice with this cell size cannot tell) the largest is taken. At a place: that one,
+    unless another predicts its surroundings better beyond chance.
 
     Args:
         measured: what `try_length` returned for each length, in descending order of length.
@@ -151,9 +151,9 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     best = int(typical.argmin())
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
-    for i in range(best):
+    for i in range(0 if has_normals else best):
         error = float((scores[i] - scores[best]).std(correction=0)) / scores.shape[1] ** 0.5
-        if not has_normals and float(typical[i] - typical[best]) <= max(error, blur):
+        if float(typical[i] - typical[best]) <= max(error, blur):
             whole = i
             break
     excess = (scores - scores[whole])[:, near]
