@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from unproject.camera.camera import perspective_camera
@@ -9,7 +11,10 @@ from unproject.geometry.primitives import icosphere
 from unproject.pose.color_model import color_index, learn_colors
 from unproject.pose.covered import covered_pixels, covered_view, is_covered
 from unproject.pose.light import learn_light, shading
-from unproject.pose.view import render_view
+from unproject.pose.looks import learn_looks, painted_view, unknown_looks
+from unproject.pose.paint import Paint, coat_of, make_paint
+from unproject.pose.view import View, render_view
+from unproject.render.interpolate import interpolate
 
 
 def sunny(count: int = 2000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,3 +79,54 @@ def test_a_bar_across_an_object_is_found_and_a_sliver_at_its_rim_is_not() -> Non
     assert covered_view(covered, view).shape == view.mask.shape
     points = torch.tensor([[0.0, 0.0, -1.0], [-0.75, 0.0, -0.66], [0.75, 0.0, -0.66], [0.0, 0.6, -0.8]])
     assert is_covered(points, covered, view).tolist() == [True, False, False, True]
+
+
+def ball_in(colors: torch.Tensor) -> tuple[torch.Tensor, View, Paint]:
+    """An image of a ball with colours [V, 3] in even light, with its view and paint."""
+    ball, camera = icosphere(4), perspective_camera(fov_y_deg=40.0, image_size=(120, 160))
+    pose = torch.eye(4)
+    pose[2, 3] = 4.0
+    view = render_view(ball, camera, pose)
+    assert view is not None
+    mesh = replace(ball, vertex_colors=colors)
+    image = torch.full((120, 160, 3), 90, dtype=torch.uint8)
+    left, top = view.corner.long().tolist()
+    height, width = view.mask.shape
+    image[top : top + height, left : left + width][view.mask] = (255 * interpolate(colors, ball.faces, view.fragments))[view.mask].byte()
+    return image, view, make_paint(mesh, torch.zeros(3, dtype=torch.float64), is_whole=True)
+
+
+def spotted() -> torch.Tensor:
+    """Colours of the ball's vertices: bands of three hues that are equally bright."""
+    number = (6 * icosphere(4).vertices[:, 0]).floor().long() % 3
+    return torch.tensor([[0.7, 0.2, 0.3], [0.2, 0.6, 0.4], [0.3, 0.4, 0.5]])[number]
+
+
+def test_looks_tell_a_pattern_from_another_that_is_as_bright_and_learn_a_tint() -> None:
+    image, view, paint = ball_in(spotted())
+    known = unknown_looks()
+    for _ in range(40):
+        known, alike = learn_looks(known, image, paint, view)
+    assert alike > 0.9 and known.hue_noise < 8
+    other, _, _ = ball_in(spotted().roll(1, dims=1))
+    assert learn_looks(known, other, paint, view)[1] < 0.3
+    warm = (image.float() * torch.tensor([1.2, 1.0, 0.8])).clamp(max=255).byte()
+    for _ in range(10):
+        known, alike = learn_looks(known, warm, paint, view)
+    assert alike > 0.9
+    assert torch.allclose(known.tint, torch.tensor([1.2, 1.0, 0.8]), atol=0.03)
+
+
+def test_a_bar_of_the_objects_own_colours_is_found_where_they_do_not_belong() -> None:
+    image, view, paint = ball_in(spotted())
+    even = torch.full((2, 32768), 1 / 32768)
+    colors, known = learn_colors(None, even, rate=1.0), unknown_looks()  # colours alone tell nothing
+    for _ in range(40):
+        known, _ = learn_looks(known, image, paint, view)
+    expected = painted_view(coat_of(paint, view), known)
+    middle = int(view.corner[0]) + view.mask.shape[1] // 2
+    assert not bool(covered_pixels(image, view, colors, expected, hue_noise=known.hue_noise).any())
+    image[:, middle - 10 : middle + 10] = torch.tensor([250, 20, 250], dtype=torch.uint8)
+    covered = covered_pixels(image, view, colors, expected, hue_noise=known.hue_noise)
+    points = torch.tensor([[0.0, 0.0, -1.0], [-0.8, 0.0, -0.6], [0.8, 0.0, -0.6]])
+    assert is_covered(points, covered, view).tolist() == [True, False, False]

@@ -96,6 +96,34 @@ def test_an_object_that_leaves_and_returns_is_found_again() -> None:
     assert float(rotation_error_deg(steps[-1].camera_from_object, poses[-1])) < 4
 
 
+def like_the_object(camera: Camera, poses: list[torch.Tensor]) -> list[VideoFrame]:
+    """The painted mesh over patches of its own two colours."""
+    mesh = painted_shape()
+    assert mesh.vertex_colors is not None
+    cells = torch.rand(23, 30, 1, generator=torch.Generator().manual_seed(5)) > 0.5
+    colors = torch.where(cells, torch.tensor([0.95, 0.85, 0.2]), torch.tensor([0.75, 0.1, 0.1]))
+    background = colors.repeat_interleave(8, 0).repeat_interleave(8, 1)[: SIZE[0], : SIZE[1]]
+    frames = []
+    for pose in poses:
+        fragments = rasterize(mesh.vertices, mesh.faces, replace(camera, camera_from_world=pose.float()))
+        image = torch.where(fragments.mask[..., None], interpolate(mesh.vertex_colors, mesh.faces, fragments), background)
+        frames.append(VideoFrame(name="f", color=(255 * image).round().to(torch.uint8)))
+    return frames
+
+
+def test_an_object_of_the_colours_of_its_surroundings_is_lost_when_it_leaves_and_found_by_its_pattern() -> None:
+    camera, poses = camera_(), motion(12, degrees=1.0)
+    away = poses[5].clone()
+    away[0, 3] = 1000.0
+    back = [turned(pose, (0.0, 0.0, 0.6), (20, 0, 0)) for pose in poses[5:]]
+    shown = [*poses[:5], *[away] * 8, *back, *[back[-1]] * 12]
+    steps = list(track_object(like_the_object(camera, shown), painted_shape(), camera, poses[0]))
+    assert float(errors(steps[:5], shown[:5]).max()) < 4
+    assert any(step.lost for step in steps[5:13])
+    assert not steps[-1].lost
+    assert float(rotation_error_deg(steps[-1].camera_from_object, shown[-1])) < 4
+
+
 def test_a_sudden_turn_is_noticed_and_followed() -> None:
     """Where the outline still covers the object but says little, poses far from the last one are tried too."""
     mesh, camera, poses = painted_shape(), camera_(), motion(4, degrees=1.0)
@@ -142,10 +170,10 @@ def test_the_true_pose_explains_most_even_behind_a_bar() -> None:
         for shift in ((0, 0, 0), (6, 0, 0), (-6, 0, 0), (0, 6, 0), (0, 0, 30), (0, 0, -30))
     ]
     k = state.knowledge
-    for light in (None, k.light):
+    for looks in (None, k.looks):
         scores = explained(
             torch.stack(others), frame.color, k.colors, model.mesh, camera, covered=covered, view=fit.view, paint=model.paint_seen,
-            light=light,
+            looks=looks,
         )  # fmt: skip
         assert int(scores.argmax()) == 0
         assert float(scores[0]) > float(scores[1:].max()) + 0.005

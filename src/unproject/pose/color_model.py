@@ -46,7 +46,15 @@ def learn_colors(model: ColorModel | None, counts: Tensor, *, rate: float) -> Co
         fore, back = (
             old + rate * (new - old) if bool(new.any()) else old for old, new in ((model.foreground, fore), (model.background, back))
         )
+    return ColorModel(foreground=fore, background=back, odds=_odds(fore, back))
+
+
+def odds_against(model: ColorModel, background: Tensor) -> Tensor:
+    """[32768] log odds that a pixel of a colour shows the object rather than something with other shares [32768] of colours."""
+    return _odds(model.foreground, background)
+
+
+def _odds(fore: Tensor, back: Tensor) -> Tensor:
     even = 1 / len(fore)
     likely = [(1 - unseen) * known + unseen * even for known, unseen in ((fore, _UNSEEN_FOREGROUND), (back, _UNSEEN_BACKGROUND))]
-    odds = (likely[0] / likely[1]).log().clamp(-_CERTAINTY, _CERTAINTY)
-    return ColorModel(foreground=fore, background=back, odds=odds)
+    return (likely[0] / likely[1]).log().clamp(-_CERTAINTY, _CERTAINTY)

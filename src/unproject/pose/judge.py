@@ -2,7 +2,7 @@
 
 The terms of a fit look along the outline that a pose itself predicts, and leave out what they find hidden: they tell how to move a
 pose, but not which of two poses is better. Here each pixel votes, by its colour for the object or for its surroundings, and by its
-brightness for what the object shows there. Pixels inside of the outline may show something in front, which costs a little each.
+brightness and hue for what the object shows there. Pixels inside of the outline may show something in front, which costs a little each.
 Source: Bibby and Reid 2008, Robust real-time visual tracking using pixel-wise posteriors (likelihoods of pixels instead of outlines).
 """
 
@@ -19,19 +19,19 @@ from ..lie.se3 import se3_apply
 from ..render.rasterize import Fragments, rasterize
 from .color_model import ColorModel, color_index
 from .covered import at_pixels
-from .light import shading
+from .looks import Looks, expected_color, hue_of
 from .paint import Paint, rows_at
 from .view import View
 
 _SIZE = 72  # pixels of the small image in which poses are compared
 _MARGIN = 4  # pixels of the image around them
 _HIDDEN, _COVERED = 0.3, 0.5  # share of the object's pixels that show something in front: anywhere, and where it is known to be
-_CERTAINTY = 0.7  # most that a pixel's brightness says, log odds: models of light are wrong in places
+_CERTAINTY = 0.7  # most that a pixel's brightness or hue says, log odds: models of light are wrong in places
 
 
 def explained(
     poses: Tensor, image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, *, covered: Tensor, view: View,
-    paint: Paint | None = None, light: Tensor | None = None, noise: float = 10.0,
+    paint: Paint | None = None, looks: Looks | None = None,
 ) -> Tensor:  # fmt: skip
     """[N] how many nats a pixel of the object speak for poses [N, 4, 4], on average; to be compared within one call only.
 
@@ -41,8 +41,7 @@ def explained(
         camera: perspective, at the identity pose.
         covered: cells of `view` where something is in front, for whichever pose: pixels there say little against a pose.
         paint: of this very mesh if it is whole, or of a finer one.
-        light: [9] on it; without it brightness says nothing.
-        noise: standard deviation of grey values from what paint and light say.
+        looks: of it; without its light colours say nothing of places.
     """
     poses = poses.float()
     crop, rows, columns = _crop(se3_apply(poses, mesh.vertices), camera)
@@ -52,8 +51,8 @@ def explained(
     odds = colors.odds[color_index(seen)].expand(fragments.mask.shape)
     hidden = at_pixels(covered, view, rows, columns)
     free = fragments.mask & ~hidden
-    if paint is not None and light is not None:
-        odds = odds + _brightness_odds(seen.float().mean(-1), free, fragments, poses, paint, light, noise)
+    if paint is not None and looks is not None and looks.light is not None:
+        odds = odds + _place_odds(seen.float(), free, fragments, poses, paint, looks)
     share = torch.where(hidden, _COVERED, _HIDDEN)
     votes = torch.where(fragments.mask, ((1 - share) * odds.exp() + share).log(), torch.zeros_like(odds))
     return votes.sum((1, 2)) / fragments.mask[0].sum().clamp(min=1)
@@ -73,15 +72,24 @@ def _crop(placed: Tensor, camera: Camera) -> tuple[Camera, Tensor, Tensor]:
     return crop, rows, columns
 
 
-def _brightness_odds(grey: Tensor, free: Tensor, fragments: Fragments, poses: Tensor, paint: Paint, light: Tensor, noise: float) -> Tensor:
-    """[N, h, w] log odds of grey values [h, w] at what a pose shows there, against anywhere on the object; 0 where it is not `free`."""
-    number = free.nonzero()[:, 0]
-    rows = rows_at(paint, fragments.face[free], fragments.barycentrics[free])
-    normals = torch.nn.functional.normalize((poses[number, :3, :3] @ rows[:, 1:, None])[..., 0], dim=1)
-    expected = (rows[:, 0] * shading(normals, light)[:, 0]).clamp(max=255)
-    seen = grey.expand(free.shape)[free]
-    spread = noise**2 + expected.var(correction=0) if len(expected) else grey.new_tensor(noise**2)
-    apart, usual = (seen - expected).square() / noise**2, (seen - expected.mean()).square() / spread
+def _place_odds(color: Tensor, free: Tensor, fragments: Fragments, poses: Tensor, paint: Paint, looks: Looks) -> Tensor:
+    """[N, h, w] log odds of colours [h, w, 3] at what a pose shows there, against anywhere on the object; 0 where it is not `free`."""
     odds = torch.zeros(free.shape)
-    odds[free] = (0.5 * ((spread / noise**2).log() + usual - apart)).clamp(-_CERTAINTY, _CERTAINTY)
+    number = free.nonzero()[:, 0]
+    if len(number) == 0:
+        return odds
+    rows = rows_at(paint, fragments.face[free], fragments.barycentrics[free])
+    normals = torch.nn.functional.normalize((poses[number, :3, :3] @ rows[:, 3:, None])[..., 0], dim=1)
+    expected = expected_color(rows[:, :3], normals, looks)
+    seen = color.expand(*free.shape, 3)[free]
+    grey = _odds(seen.mean(1, keepdim=True), expected.mean(1, keepdim=True), looks.noise, 1)
+    odds[free] = grey + _odds(hue_of(seen), hue_of(expected), looks.hue_noise, 2)
     return odds
+
+
+def _odds(seen: Tensor, expected: Tensor, noise: float, freedom: int) -> Tensor:
+    """[P] log odds that seen values [P, C] with so many degrees of freedom are the expected ones, against any of these."""
+    middle = expected.mean(0)
+    spread = noise**2 + (expected - middle).square().sum(1).mean() / freedom
+    apart, usual = (seen - expected).square().sum(1) / noise**2, (seen - middle).square().sum(1) / spread
+    return (0.5 * (freedom * (spread / noise**2).log() + usual - apart)).clamp(-_CERTAINTY, _CERTAINTY)

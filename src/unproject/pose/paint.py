@@ -1,4 +1,4 @@
-"""The brightness that a mesh's own colours and the light give its surface, for comparing with images."""
+"""The colours that a mesh and the light give its surface, for comparing with images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from ..geometry.query import closest_point
 from ..geometry.sample import interpolate_rows
 from ..lie.se3 import se3_apply
 from ..render.interpolate import corner_table
-from ..render.rasterize import rasterize
+from ..render.rasterize import Fragments, rasterize
 from ..render.texture import sample_texture
 from ..struct import TensorStruct
-from .light import shading
 from .view import View
 
 _CREASE = 0.5  # cosine between the normals of a face and of a vertex, below which there is an edge
@@ -26,14 +25,14 @@ _TEXELS = 256  # along a texture's longer side: an image of an object rarely has
 
 @dataclass(frozen=True, kw_only=True)
 class Paint(TensorStruct):
-    """Grey values in [0, 255] over a surface: of vertices, or of textures times the material's colour.
+    """Colours in [0, 255] over a surface: of vertices, or of textures times the material's colour.
 
     Attributes:
         vertices, faces: of the mesh.
-        corner_rows: [F, 3, 4] of the corners: factor of the grey value, and normal.
+        corner_rows: [F, 3, 6] of the corners: factors of the colour in [0, 255], and normal.
         corner_uvs: [F, 3, 2], or None without textures.
         face_texture: [F] which of `textures`, -1 for none.
-        textures: [h, w, 1] each.
+        textures: [h, w, 3] each.
         is_whole: whether views show this very mesh.
         is_plain: whether the mesh has no colours, or one for all.
     """
@@ -54,38 +53,43 @@ class Coat(TensorStruct):
 
     Attributes:
         shown: [h, w] which pixels show the mesh: P of them.
-        grey: [P] grey values without light.
+        color: [P, 3] in [0, 255], without light.
         normals: [P, 3] in the camera frame.
     """
 
     shown: Tensor
-    grey: Tensor
+    color: Tensor
     normals: Tensor
 
 
 def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint:
     """The paint of a mesh, moved by -center [3]."""
-    grey = torch.full((mesh.face_count, 3, 1), 255.0)
+    color = torch.full((mesh.face_count, 3, 3), 255.0)
     number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
     textures: list[Tensor] = []
     corner_uvs = None
     if mesh.vertex_colors is not None:
-        grey = grey * mesh.vertex_colors[..., :3].float().mean(-1)[mesh.faces][..., None]
+        color = color * mesh.vertex_colors[..., :3].float()[mesh.faces]
     if mesh.materials:
         of_face = mesh.face_materials if mesh.face_materials is not None else torch.zeros(mesh.face_count, dtype=torch.int64)
         for k, material in enumerate(mesh.materials):
             mine = of_face == k
-            grey[mine] = grey[mine] * material.diffuse.float().mean()
+            color[mine] = color[mine] * material.diffuse.float()[:3]
             if material.diffuse_texture is not None and mesh.uvs is not None:
                 number[mine] = len(textures)
                 textures.append(_small(material.diffuse_texture))
         if textures and mesh.uvs is not None:
             corner_uvs = mesh.uvs[mesh.face_uvs if mesh.face_uvs is not None else mesh.faces].float()
-    vertices = (mesh.vertices.double() - center).float()
     return Paint(
-        vertices=vertices, faces=mesh.faces, corner_rows=torch.cat([grey, _corner_normals(mesh)], 2), corner_uvs=corner_uvs,
-        face_texture=number, textures=tuple(textures), is_whole=is_whole, is_plain=not textures and float(grey.std()) < 1,
-    )  # fmt: skip
+        vertices=(mesh.vertices.double() - center).float(),
+        faces=mesh.faces,
+        corner_rows=torch.cat([color, _corner_normals(mesh)], 2),
+        corner_uvs=corner_uvs,
+        face_texture=number,
+        textures=tuple(textures),
+        is_whole=is_whole,
+        is_plain=not textures and float(color.flatten(0, 1).std(0).max()) < 1,
+    )
 
 
 def _corner_normals(mesh: Mesh) -> Tensor:
@@ -100,21 +104,47 @@ def _corner_normals(mesh: Mesh) -> Tensor:
 
 
 def _small(texture: Tensor) -> Tensor:
-    grey = texture[..., :3].float().mean(-1)[None, None]
-    factor = max(1, max(grey.shape[-2:]) // _TEXELS)
-    return torch.nn.functional.avg_pool2d(grey, factor, ceil_mode=True, count_include_pad=False)[0, 0, :, :, None]
+    color = texture[..., :3].float().expand(*texture.shape[:2], 3).permute(2, 0, 1)[None]
+    factor = max(1, max(color.shape[-2:]) // _TEXELS)
+    return torch.nn.functional.avg_pool2d(color, factor, ceil_mode=True, count_include_pad=False)[0].permute(1, 2, 0).contiguous()
 
 
 def coat_of(paint: Paint, view: View) -> Coat:
-    """What a view shows. A view of fewer faces is drawn anew."""
-    fragments = view.fragments
-    if not paint.is_whole:
-        with torch.no_grad():
-            fragments = rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
-    shown = fragments.mask
-    rows = rows_at(paint, fragments.face[shown], fragments.barycentrics[shown])
-    normals = torch.nn.functional.normalize(rows[:, 1:] @ view.camera_from_object[:3, :3].T, dim=1)
-    return Coat(shown=shown, grey=rows[:, 0], normals=normals)
+    """What a view shows."""
+    fragments = _fragments(paint, view)
+    color, normals = _surface(paint, view, fragments, fragments.mask)
+    return Coat(shown=fragments.mask, color=color, normals=normals)
+
+
+def seen_samples(image: Tensor, paint: Paint, view: View, *, hidden: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours [S, 3] of a uint8 image [H, W, 3] at some pixels well inside of a view; and colours and normals [S, 3] of the paint there.
+
+    Args:
+        hidden: [h, w] pixels of the view that show something else.
+    """
+    fragments = _fragments(paint, view)
+    inside = torch.nn.functional.max_pool2d((~fragments.mask)[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0] == 0
+    if hidden is not None:
+        inside &= ~hidden
+    pixels = inside.nonzero()
+    rows, columns = pixels[:: max(1, len(pixels) // _SAMPLES)].unbind(1)
+    x = ((columns + 0.5) / view.scale + view.corner[0]).long().clamp(max=image.shape[1] - 1)
+    y = ((rows + 0.5) / view.scale + view.corner[1]).long().clamp(max=image.shape[0] - 1)
+    return image[y, x].float(), *_surface(paint, view, fragments, (rows, columns))
+
+
+def _fragments(paint: Paint, view: View) -> Fragments:
+    """Those of a view; one of fewer faces is drawn anew."""
+    if paint.is_whole:
+        return view.fragments
+    with torch.no_grad():
+        return rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
+
+
+def _surface(paint: Paint, view: View, fragments: Fragments, chosen: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """[P, 3] each: colours, and normals in the camera frame, at chosen pixels."""
+    rows = rows_at(paint, fragments.face[chosen], fragments.barycentrics[chosen])
+    return rows[:, :3], torch.nn.functional.normalize(rows[:, 3:] @ view.camera_from_object[:3, :3].T, dim=1)
 
 
 def paint_on(paint: Paint, mesh: Mesh) -> Paint:
@@ -130,44 +160,20 @@ def paint_on(paint: Paint, mesh: Mesh) -> Paint:
 
 
 def coarse_paint(paint: Paint, mesh: Mesh) -> Tensor:
-    """[F, 4] grey value and normal of the paint at the middle of each face of a coarser mesh in the same frame."""
+    """[F, 6] colour and normal of the paint at the middle of each face of a coarser mesh in the same frame."""
     near = closest_point(mesh.vertices[mesh.faces].mean(1), (paint.vertices, paint.faces))
     return rows_at(paint, near.face, near.barycentrics)
 
 
 def rows_at(paint: Paint, face: Tensor, weights: Tensor) -> Tensor:
-    """[P, 4] grey value and normal, in the object's frame, at points of faces."""
+    """[P, 6] colour and normal, in the object's frame, at points of faces."""
     corners = corner_table(len(paint.faces), face.device)
-    rows = interpolate_rows(paint.corner_rows.reshape(-1, 4), corners, face, weights)
+    rows = interpolate_rows(paint.corner_rows.reshape(-1, 6), corners, face, weights)
     if paint.corner_uvs is not None:
         uvs = interpolate_rows(paint.corner_uvs.reshape(-1, 2), corners, face, weights)
         number = paint.face_texture[face]
         for k, texture in enumerate(paint.textures):
             mine = number == k
             if bool(mine.any()):
-                rows[mine, :1] *= sample_texture(texture, uvs[mine])
+                rows[mine, :3] *= sample_texture(texture, uvs[mine])
     return rows
-
-
-def painted_view(coat: Coat, light: Tensor | None) -> Tensor:
-    """Grey values [h, w] of a coat in a light [9], or without shades where that is not known; -1 elsewhere."""
-    image = torch.full(coat.shown.shape, -1.0)
-    image[coat.shown] = coat.grey if light is None else coat.grey * shading(coat.normals, light)[:, 0]
-    return image
-
-
-def seen_grey(image: Tensor, view: View, coat: Coat, *, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Grey values [S] of a uint8 image [H, W, 3] where it shows some of a coat's pixels, well inside of it; and which those are, [S].
-
-    Args:
-        hidden: [h, w] pixels of the view that show something else.
-    """
-    inside = 1 - torch.nn.functional.max_pool2d(1 - coat.shown[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0]
-    if hidden is not None:
-        inside = inside * ~hidden
-    index = inside[coat.shown].nonzero()[:, 0]
-    index = index[:: max(1, len(index) // _SAMPLES)]
-    rows, columns = coat.shown.nonzero()[index].unbind(1)
-    x = ((columns + 0.5) / view.scale + view.corner[0]).long().clamp(max=image.shape[1] - 1)
-    y = ((rows + 0.5) / view.scale + view.corner[1]).long().clamp(max=image.shape[0] - 1)
-    return image[y, x].float().mean(1), index

@@ -1,136 +1,186 @@
-"""Look for a lost object in a whole image: where its colours gather, in which of many rotations its silhouette and shades fit them."""
+"""Look for a lost object in a whole image: how it would look in many rotations is compared with each place of a small image."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d, interpolate, max_pool2d
 
 from ..camera.camera import Camera, resize_camera
 from ..camera.viewpoints import fibonacci_viewpoints
 from ..geometry.mesh import Mesh
 from ..lie.so3 import so3_exp, so3_log
+from ..ops import color_counts as ops
+from ..reference import color_counts as reference
 from ..render.rasterize import rasterize
 from ..struct import TensorStruct
-from .color_model import ColorModel, color_index
+from .color_model import COLOR_BITS, ColorModel, color_index, odds_against
 from .hypotheses import rotation_between
-from .light import shading
+from .looks import Looks, expected_color
 
-_WIDTH = 96  # pixels of the small image in which hypotheses are compared
+_ACROSS = 16.0  # pixels of the small image, across the object
+_NARROWEST, _WIDEST = 32, 96  # pixels: small images
 _VIEWS, _TURNS = 42, 8
 _PARTS = 6  # of the covering, one a frame
-_NEARER, _FARTHER = 0.7, 1.4  # how much the distance may have changed
-_PLACES, _ROUNDS = 2, 4
-_CERTAINTY = 2.5  # log odds worth as much as a correlation of 1
-_SEEN, _NEW = 1, 1  # hypotheses to return of either kind
-_BATCH = 256
+_DISTANCES = (1.0, 0.87, 1.0, 1.15)  # times the last one, after each other
+_RING = 2  # pixels around a silhouette
+_DISLIKE, _ROUGH = 1.25, 40.0  # log odds a factor of e in squared differences of colour; grey levels: differences below that say little
+_NOISE = 8.0  # grey levels: contrasts below that say little
+_SEEN, _NEW = (1, 1), (1, 2)  # hypotheses of either kind, by either score
+_SEEN_PLAIN, _NEW_PLAIN = (1, 0), (3, 0)  # of an object without a pattern
+_PLACES = 4  # where templates are compared
+_APART_TURN, _APART = 0.35, 0.25  # radians, diameters: nearer ones are the same
+_LEARN_FROM = 10_000  # pixels of the image
+_LEAST = 9  # pixels of a silhouette
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sight(TensorStruct):
-    """A small image [h, w]: log odds that a place shows the object, and grey values."""
+    """A small image: log odds [h, w] that a place shows the object, and colours [3, h, w]."""
 
     evidence: Tensor
-    grey: Tensor
+    color: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Templates(TensorStruct):
+    """How an object would look: [N, 1, k, k] where it is, and colours [N, 3, k, k] there, 0 elsewhere."""
+
+    mask: Tensor
+    color: Tensor
 
 
 def relocate(
-    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, rotations: Tensor, *, around: Tensor, part: int,
-    paint: Tensor | None = None, light: Tensor | None = None,
+    image: Tensor, colors: ColorModel, mesh: Mesh, camera: Camera, seen: Tensor, *, part: int,
+    paint: Tensor | None = None, looks: Looks | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """Poses [4, 4] float64 that may be the object's: of rotations in which it was seen before, and of others.
+    """Poses [4, 4] float64 that may be the object's: like those in which it was seen before, and others.
 
-    An image is searched for a part of all rotations, so that a frame takes little time; after some frames it was searched for all.
+    An image is compared with a part of all rotations, so that a frame takes little time; after some frames all were tried.
 
     Args:
         image: [H, W, 3] uint8.
         colors: what is the object's and what is not.
         mesh: few faces, centred at its origin.
         camera: without lens distortion, at the identity pose.
-        rotations: [K, 3, 3] in which the object was seen before; all of them are tried.
-        around: [4, 4] its last pose, which says how far away it is.
+        seen: [K, 4, 4] in which the object was seen before, its last one first, which also says how far away it is. All are tried.
         part: which of the other rotations are tried; count up from frame to frame.
-        paint: [F, 4] grey values and normals of the faces, or None.
-        light: [9] on them, or None.
+        paint: [F, 6] colours and normals of the faces, or None.
+        looks: of them.
     """
-    small = resize_camera(camera, (max(8, round(_WIDTH * camera.height / camera.width)), _WIDTH))
-    sight = _sight(image, colors, small)
-    distance = float(around[:3, 3].norm())
+    distance = _DISTANCES[part // _PARTS % len(_DISTANCES)] * float(seen[0, :3, 3].norm())
     radius = float(mesh.vertices.norm(dim=1).max())
-    pixels = float(small.intrinsics[0, 0]) * radius / max(distance, 1e-9)
-    places = _gatherings(sight.evidence, max(1, round(pixels)))
-    if len(places) == 0:
-        return
-    patches = [_patch(sight.evidence, place, 1.3 * pixels) for place in places]
-    seen, covering = (
-        [_hypotheses(place, turns, small, distance, relative=relative) for place, _ in patches]
-        for turns, relative in ((rotations.float(), False), (_covering()[part % _PARTS :: _PARTS], True))
-    )
+    small = _small_camera(camera, radius / distance)
+    sight = _sight(image, colors, small)
+    forward = torch.tensor([0.0, 0.0, 1.0])
+    before = torch.stack([rotation_between(forward, pose[:3, 3]).T @ pose[:3, :3] for pose in seen.float()])
     chosen: list[Tensor] = []
-    for of_places, count in ((seen, _SEEN), (covering, _NEW)):
-        poses = torch.cat([_settled(p, place, area, mesh, small) for p, (place, area) in zip(of_places, patches)])
-        scores = torch.cat([_score(batch, sight, mesh, small, paint, light) for batch in poses.split(_BATCH)])
-        end = len(chosen) + count
-        for k in scores.argsort(descending=True).tolist():
-            if float(scores[k]) <= 0 or len(chosen) == end:
-                break
-            if all(_differ(poses[k], other, radius) for other in chosen):
-                chosen.append(poses[k])
-                yield poses[k].double()
+    is_plain = paint is None or float(paint[:, :3].std(0).max()) < 1
+    count_seen, count_new = (_SEEN_PLAIN, _NEW_PLAIN) if is_plain else (_SEEN, _NEW)
+    for rotations, counts in ((before, count_seen), (_covering()[part % _PARTS :: _PARTS], count_new)):
+        for scores, count in zip(_scores(_templates(rotations, distance, radius, mesh, small, paint, looks), sight), counts):
+            end = len(chosen) + count
+            for number, row, column in _peaks(scores):
+                if len(chosen) == end:
+                    break
+                ray = torch.linalg.inv(small.intrinsics) @ torch.tensor([column + 0.5, row + 0.5, 1.0])
+                pose = torch.eye(4)
+                pose[:3, :3] = rotation_between(forward, ray) @ rotations[number]
+                pose[:3, 3] = distance * ray / ray.norm()
+                if all(_differ(pose, other, radius) for other in chosen):
+                    chosen.append(pose)
+                    yield pose.double()
+
+
+def _small_camera(camera: Camera, size: float) -> Camera:
+    """A camera of fewer pixels; size: radius of the object over its distance."""
+    across = 2 * float(camera.intrinsics[0, 0]) * size
+    width = min(max(round(camera.width * _ACROSS / across), _NARROWEST), _WIDEST)
+    return resize_camera(camera, (max(8, round(width * camera.height / camera.width)), width))
 
 
 def _sight(image: Tensor, colors: ColorModel, small: Camera) -> _Sight:
-    step = max(1, image.shape[1] // (3 * _WIDTH))
+    step = max(1, image.shape[1] // (3 * _WIDEST))
     pixels = image[::step, ::step]
-    both = torch.stack([colors.odds[color_index(pixels)], pixels.float().mean(-1)])[None]
-    evidence, grey = torch.nn.functional.interpolate(both, size=small.image_size, mode="area")[0]
-    return _Sight(evidence=evidence, grey=grey)
+    # anything in the image may be taken for the object, not only what was around it before
+    run = ops.color_counts if image.device.type == "cpu" else reference.color_counts
+    stride = max(1, math.isqrt(image.shape[0] * image.shape[1] // _LEARN_FROM))
+    everything = torch.tensor([0, 0, image.shape[1], image.shape[0]])
+    nowhere = torch.full((4, 4), -1, dtype=torch.int64)
+    counts = run(image, nowhere, torch.zeros(2), 1.0, everything, stride, COLOR_BITS)[1]
+    odds = odds_against(colors, (colors.background + counts) / 2)
+    both = torch.cat([odds[color_index(pixels)][None], pixels.permute(2, 0, 1).float()])[None]
+    images = interpolate(both, size=small.image_size, mode="area")[0]
+    return _Sight(evidence=images[0], color=images[1:])
 
 
-def _gatherings(evidence: Tensor, radius: int) -> Tensor:
-    """[P, 2] centres in pixels of the small image around which there is most evidence, the strongest first."""
-    window = min(2 * radius + 1, 2 * (min(evidence.shape) // 2) - 1)
-    share = torch.sigmoid(evidence)[None, None]
-    near = torch.nn.functional.avg_pool2d(share, window, stride=1, padding=window // 2, count_include_pad=True)
-    peak = (near == _largest(near, window)) & (near > 0.15)
-    rows, columns = peak[0, 0].nonzero().unbind(1)
-    order = near[0, 0, rows, columns].argsort(descending=True)[:_PLACES]
-    return torch.stack([columns[order] + 0.5, rows[order] + 0.5], 1)
-
-
-def _patch(evidence: Tensor, place: Tensor, radius: float) -> tuple[Tensor, float]:
-    """Centre [2] of what is likely the object within a radius of a place, and how many pixels that has."""
-    share = (torch.sigmoid(evidence) - 0.5).clamp(min=0)
-    rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in evidence.shape), indexing="ij")
-    weight = share
-    for _ in range(_ROUNDS):
-        weight = share * ((columns - place[0]).square() + (rows - place[1]).square() < radius * radius)
-        total = weight.sum().clamp(min=1e-6)
-        place = torch.stack([(weight * columns).sum() / total, (weight * rows).sum() / total])
-    return place, float((weight > 0.2).sum())
-
-
-def _settled(poses: Tensor, place: Tensor, area: float, mesh: Mesh, small: Camera) -> Tensor:
-    """Poses [N, 4, 4] shifted so that their silhouettes have about the centre and the area of a patch."""
-    mask = torch.cat([_faces_seen(batch, mesh, small) >= 0 for batch in poses.split(_BATCH)]).float()
-    shown = mask.sum((1, 2)).clamp(min=1)
-    rows, columns = (torch.arange(n) + 0.5 for n in small.image_size)
-    center = torch.stack([(mask.sum(1) * columns).sum(1), (mask.sum(2) * rows).sum(1)], 1) / shown[:, None]
-    zoom = (shown / max(area, 1.0)).sqrt().clamp(_NEARER, _FARTHER)[:, None]
-    ray = poses[:, :3, 3] @ small.intrinsics.T
-    away = (center - ray[:, :2] / ray[:, 2:]) / zoom
-    result = poses.clone()
-    pixel = torch.cat([place - away, torch.ones_like(zoom)], 1)
-    result[:, :3, 3] = (pixel @ torch.linalg.inv(small.intrinsics).T) * (poses[:, 2:3, 3] * zoom)
-    return result
-
-
-def _faces_seen(poses: Tensor, mesh: Mesh, small: Camera) -> Tensor:
-    """[N, h, w] face at each pixel, -1 for none."""
+def _templates(
+    rotations: Tensor, distance: float, radius: float, mesh: Mesh, small: Camera, paint: Tensor | None, looks: Looks | None
+) -> _Templates:
+    """Of an object in front of the camera in rotations [N, 3, 3]."""
+    focal = float(small.intrinsics[0, 0])
+    size = 2 * math.ceil(focal * radius / distance + _RING) + 1
+    intrinsics = small.intrinsics.clone()
+    intrinsics[:2, 2] = size / 2
+    poses = torch.eye(4).repeat(len(rotations), 1, 1)
+    poses[:, :3, :3], poses[:, 2, 3] = rotations, distance
+    camera = replace(small, intrinsics=intrinsics, image_size=(size, size), camera_from_world=poses)
     with torch.no_grad():
-        return rasterize(mesh.vertices, mesh.faces, replace(small, camera_from_world=poses)).face
+        face = rasterize(mesh.vertices, mesh.faces, camera).face
+    mask = (face >= 0).float()[:, None]
+    if paint is None or looks is None:
+        return _Templates(mask=mask, color=torch.zeros(1, 3, 1, 1).expand(len(mask), 3, size, size))
+    normals = (paint[:, 3:] @ rotations.transpose(1, 2)).reshape(-1, 3)
+    colors = expected_color(paint[:, :3].repeat(len(rotations), 1), normals, looks)
+    shown = colors[face.clamp(min=0) + torch.arange(len(face))[:, None, None] * len(paint)]
+    return _Templates(mask=mask, color=mask * shown.permute(0, 3, 1, 2))
+
+
+def _scores(templates: _Templates, sight: _Sight) -> tuple[Tensor, Tensor]:
+    """[N, h, w] with each pixel as the middle, twice.
+
+    The first one is evidence inside of the silhouette less that around it, and how far colours are off at the best gain: it tells where
+    something of the object's colours and shape is. The second one is how the colours correlate, which knows a pattern on a background of
+    the same colours.
+    """
+    mask = templates.mask
+    margin = mask.shape[-1] // 2
+    area = mask.sum((2, 3), keepdim=True)[:, 0].clamp(min=1)
+    ring = max_pool2d(mask, 2 * _RING + 1, stride=1, padding=_RING) - mask
+    everywhere = torch.ones_like(sight.evidence)
+    channels = torch.stack([sight.evidence, everywhere, sight.color.sum(0), sight.color.square().sum(0)])[:, None]
+    inside, shown, total, squares = conv2d(channels, mask, padding=margin)
+    around, beside = conv2d(channels[:2], ring, padding=margin)
+    alike = conv2d(sight.color[None], templates.color, padding=margin)[0]
+    power = templates.color.square().sum((1, 2, 3))[:, None, None].clamp(min=1)
+    apart = (squares - alike.clamp(min=0).square() / power).clamp(min=0) / (3 * area)
+    first = inside / shown.clamp(min=1) - around / beside.clamp(min=1) - _DISLIKE * (apart + _ROUGH**2).log()
+    middle = templates.color.sum((1, 2, 3), keepdim=True) / (3 * area[..., None])
+    contrast = mask * (templates.color - middle)
+    both = conv2d(sight.color[None], contrast, padding=margin)[0]
+    least = area * _NOISE**2
+    own, seen = contrast.square().sum((1, 2, 3))[:, None, None] + least, (squares - total.square() / (3 * area)).clamp(min=0) + least
+    second = both / (own * seen).sqrt()
+    is_seen = shown >= area.clamp(min=_LEAST) / 2
+    first, second = (torch.where(is_seen, s, torch.full_like(s, -torch.inf)) for s in (first, second))
+    return first, second
+
+
+def _peaks(scores: Tensor) -> Iterator[tuple[int, int, int]]:
+    """Template, row and column of the best scores [N, h, w], the best first: all templates at the few best places."""
+    best = scores.amax(0)
+    peak = (best == max_pool2d(best[None], 3, stride=1, padding=1)[0]) & best.isfinite()
+    places = peak.nonzero()
+    places = places[best[peak].argsort(descending=True)[:_PLACES]]
+    rows, columns = places.unbind(1)
+    at_places = scores[:, rows, columns]
+    for k in at_places.flatten().argsort(descending=True).tolist():
+        number, place = divmod(k, max(len(places), 1))
+        yield number, int(rows[place]), int(columns[place])
 
 
 def _covering() -> Tensor:
@@ -141,49 +191,6 @@ def _covering() -> Tensor:
     return (turns[:, None] @ views).reshape(-1, 3, 3)
 
 
-def _hypotheses(place: Tensor, rotations: Tensor, small: Camera, distance: float, *, relative: bool) -> Tensor:
-    """[R, 4, 4] all rotations [R, 3, 3] at a place [2]; relative: as seen along the ray to the place."""
-    ray = torch.linalg.inv(small.intrinsics) @ torch.cat([place, torch.ones(1)])
-    ray = ray / ray.norm()
-    if relative:
-        rotations = rotation_between(torch.tensor([0.0, 0.0, 1.0]), ray) @ rotations
-    poses = torch.eye(4).repeat(len(rotations), 1, 1)
-    poses[:, :3, :3], poses[:, :3, 3] = rotations, distance * ray
-    return poses
-
-
-def _score(poses: Tensor, sight: _Sight, mesh: Mesh, small: Camera, paint: Tensor | None, light: Tensor | None) -> Tensor:
-    """[N] mean evidence inside of each silhouette, less that in the rest of the image that it leaves unexplained nearby; and how like."""
-    face = _faces_seen(poses, mesh, small)
-    mask = (face >= 0).float()
-    around = _largest(mask[:, None], 9)[:, 0] - mask
-    area = mask.sum((1, 2)).clamp(min=1)
-    inside = (mask * sight.evidence).sum((1, 2)) / area
-    outside = (around * sight.evidence).sum((1, 2)) / around.sum((1, 2)).clamp(min=1)
-    scores = (inside - outside) / _CERTAINTY
-    if paint is not None:
-        grey = paint[:, 0].expand(len(poses), -1)
-        if light is not None:
-            normals = paint[:, 1:] @ poses[:, :3, :3].transpose(1, 2)
-            grey = grey * shading(normals.reshape(-1, 3), light).view(grey.shape)
-        shown = grey.gather(1, face.clamp(min=0).flatten(1)).view(face.shape)
-        scores = scores + _correlation(shown, sight.grey.expand_as(shown), mask)
-    return torch.where(mask.sum((1, 2)) >= 9, scores, torch.full_like(inside, -torch.inf))
-
-
-def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """[N] of images [N, h, w] where the masks [N, h, w] are 1."""
-    area = mask.sum((1, 2), keepdim=True).clamp(min=1)
-    a, b = (mask * (t - (mask * t).sum((1, 2), keepdim=True) / area) for t in (a, b))
-    return (a * b).sum((1, 2)) / (a.square().sum((1, 2)) * b.square().sum((1, 2))).sqrt().clamp(min=1e-6)
-
-
-def _largest(images: Tensor, window: int) -> Tensor:
-    """Largest value in a window [odd] around each pixel of images [N, 1, h, w]."""
-    rows = torch.nn.functional.max_pool2d(images, (window, 1), stride=1, padding=(window // 2, 0))
-    return torch.nn.functional.max_pool2d(rows, (1, window), stride=1, padding=(0, window // 2))
-
-
 def _differ(a: Tensor, b: Tensor, radius: float) -> bool:
     turn = float(so3_log(a[:3, :3] @ b[:3, :3].T).norm())
-    return turn > 0.35 or float((a[:3, 3] - b[:3, 3]).norm()) > radius
+    return turn > _APART_TURN or float((a[:3, 3] - b[:3, 3]).norm()) > 2 * _APART * radius

@@ -2,13 +2,12 @@
 
 From the pose of the frame before (and how it moved), each frame is fitted coarse to fine: the outline by colour statistics on both sides of
 it, the texture against a keyframe, and depth where there is any, in joint Gauss-Newton steps. An object whose outline is no longer found is
-lost; it is looked for in the whole image until it is back (relocate.py).
+lost; it is looked for in the whole image until it is back (track_search.py).
 Source: Stoiber et al. 2020 to 2022 (region based tracking: RBGT, SRT3D, ICG); Tjaden et al. 2018 for re-starts.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,40 +20,31 @@ from ..camera.undistortion import undistort_image, undistorted_camera
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..io.video import VideoFrame
-from ..lie.so3 import so3_log
-from ..ops import color_counts as ops
-from ..reference import color_counts as reference
 from ..struct import TensorStruct
-from .color_model import COLOR_BITS, ColorModel, learn_colors
-from .covered import covered_view
-from .relocate import relocate
-from .texture_term import Keyframe, make_keyframe, make_pyramid
-from .track_fit import FrameFit, Knowledge, Rival, TrackModel, TrackOptions, explains_better, fit_frame, light_seen, make_track_model
-from .track_terms import step_motion
-from .view import View, render_view
+from .looks import learn_looks, unknown_looks
+from .track_fit import (
+    FrameFit,
+    Knowledge,
+    TrackModel,
+    TrackOptions,
+    explains_better,
+    fit_frame,
+    make_track_model,
+    with_looks,
+)
+from .track_search import around, elsewhere, search
+from .track_state import TrackState, is_found, is_good, is_there, keep, learn_around
+from .view import render_view
 
-_NEW_KEYFRAME_DEG = 12.0
-_NEW_VIEW_DEG = 25.0
-_GALLERY = 12
-_LOST_AFTER = 8
-_LOST_BELOW = 0.25
-_GONE_BELOW, _GONE_COUNTS = 0.06, 3  # hardly any of the outline is found: that is worth so many frames
-_LEARN_ABOVE = 0.5
-_CLEARLY_BETTER = 0.1
-_PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
-_SEARCH_TURN, _SEARCH_DEPTH = 0.3, 0.06  # radians; share of the distance: around each hypothesis
-_SEARCH_SPREAD = 5.0  # hypotheses are so much farther off than the pose of the frame before
-_FOUND_ABOVE, _LIKE_ABOVE = 0.55, 0.35
-_LEARNING_RATE = 0.1
+_LOST_AFTER = 24  # signs
+_UNLIKE, _WEAK, _GONE = 1, 3, 9  # signs of loss: it fits badly, as behind something; too little of its outline is found; hardly any
+_GONE_BELOW = 0.06  # trust
+_CLEARLY_BETTER, _CLEARLY_FITS = 0.1, 1.15  # share of the outline; factor of quality
 _FEWEST_PIXELS = 6.0
-_DOUBTFUL = 0.85  # share of the usual score below which poses around a fit are tried
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
 _LONG, _NOW_AND_THEN = 20, 3  # doubtful frames in a row after which the whole image is searched too, and how often
 _KNOWN_LOOKS = 25.0  # grey levels: up to so much off, the mesh's own colours and the light do without earlier images
-_USUAL, _USUAL_IN_DOUBT = 0.03, 0.01  # how fast the usual score falls
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
-_LEARN_FROM = 10_000  # pixels of the image
-_SURROUNDINGS = 0.5  # of the object's size in the image: how far around it colours are learnt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,34 +87,6 @@ class TrackStep(TensorStruct):
     covariance: Tensor
     support: Mapping[str, float]
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackState(TensorStruct):
-    """What is carried from frame to frame. Poses are float64 [4, 4] of the centred mesh.
-
-    Attributes:
-        pose, before: in the last two frames.
-        trusted: where it was last seen well.
-        knowledge: colours, light and the keyframe.
-        gallery: keyframes from different sides.
-        missed: frames in a row that did not fit.
-        lost: whether it is to be looked for.
-        usual: score of a good fit.
-        rivals: other poses that explained the last frame nearly as well, if it was doubtful.
-        doubts: doubtful frames in a row.
-    """
-
-    pose: Tensor
-    before: Tensor
-    trusted: Tensor
-    knowledge: Knowledge
-    gallery: tuple[Keyframe, ...] = ()
-    missed: int = 0
-    lost: bool = False
-    usual: float = 0.0
-    rivals: tuple[Rival, ...] = ()
-    doubts: int = 0
 
 
 def track_object(
@@ -212,32 +174,42 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
     view = render_view(model.mesh, camera, pose.float(), resolution=options.resolution)
     if view is None:
         raise DataError(f"track_objects: the start pose puts {target.name!r} behind the camera or outside of the image")
-    light, noise = light_seen(None, frame, model, view)
-    knowledge = Knowledge(colors=_learn(None, frame.color, view), keyframe=None, light=light, noise=noise)
-    state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge)
+    looks = unknown_looks()
+    if model.paint is not None:
+        looks, _ = learn_looks(looks, frame.color, model.paint, view)
+    knowledge = Knowledge(colors=learn_around(None, frame.color, view), looks=looks)
+    state = TrackState(pose=pose, before=pose, trusted=pose, knowledge=knowledge, remembered=knowledge)
     stay = fit_frame(pose, frame, model, camera, knowledge, options, moves=False)
     moved = fit_frame(pose, frame, model, camera, knowledge, options)
     fit = moved if moved.confidence > stay.confidence + _CLEARLY_BETTER else stay
-    state = _keep(state, fit, frame, model, options)
+    fit = with_looks(fit, frame, model, looks)
+    state = keep(state, fit, frame, model, options)
     return replace(state, before=state.pose), fit
 
 
 def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> tuple[TrackState, FrameFit]:
     """Take in one more frame."""
     if state.lost:
-        return _search(state, frame, model, camera, options)
+        return search(state, frame, model, camera, options)
     fit = _follow(state, frame, model, camera, options)
-    state = replace(state, rivals=fit.rivals, doubts=state.doubts + 1 if fit.rivals else 0)
-    if options.search and fit.view is not None and state.doubts >= _LONG and state.doubts % _NOW_AND_THEN == 0:
-        other = _elsewhere(state, frame, model, camera, options, part=state.doubts // _NOW_AND_THEN)
-        if explains_better(other, fit, frame, model, camera, state.knowledge):
-            fit = other
-    if fit.view is not None and fit.trust >= _LOST_BELOW:
-        return _keep(state, fit, frame, model, options), fit
+    doubts = state.doubts + 1 if fit.rivals else 0
+    state = replace(state, rivals=fit.rivals, doubts=doubts, unchecked=max(state.unchecked - 1, 0))
+    count = state.unchecked or (state.doubts if state.doubts >= _LONG else 1)
+    if options.search and fit.view is not None and count % _NOW_AND_THEN == 0:
+        other = elsewhere(state, frame, model, camera, options, part=count // _NOW_AND_THEN)
+        if state.unchecked:
+            is_better = is_found(other, state) and other.quality > _CLEARLY_FITS * fit.quality
+        else:
+            is_better = explains_better(other, fit, frame, model, camera, state.remembered)
+        fit = other if is_better else fit
+    if is_found(fit, state) if state.unchecked else is_there(fit, state):
+        return keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.trust < _GONE_BELOW
-    missed = state.missed + (_GONE_COUNTS if gone else 1)
+    missed = state.missed + (_GONE if gone else _WEAK if fit.is_weak or state.unchecked else _UNLIKE)
     if missed >= _LOST_AFTER:
-        state = replace(state, missed=missed, lost=True, pose=state.trusted, before=state.trusted)
+        state = replace(
+            state, missed=missed, lost=True, pose=state.trusted, before=state.trusted, knowledge=state.remembered, rivals=(), doubts=0
+        )
         return state, replace(fit, support={"outline": 0.0})
     if gone:  # what was fitted is something else
         return replace(state, before=state.pose, missed=missed), replace(fit, pose=state.pose)
@@ -246,83 +218,19 @@ def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
 
 def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
     """The fit of a frame; where that is doubtful, or the last one was, more beginnings are compared with more care: fits are local."""
-    doubtful = _DOUBTFUL * state.usual
     fit = None
+    finish = lambda fit: with_looks(fit, frame, model, state.knowledge.looks)
     if not state.rivals:
-        others = [_ahead(state), *_around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
-        fit = fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others)
-        if fit.view is None or fit.score > doubtful:
+        others = [_ahead(state), *around(state.pose, turn=_TRY_TURN, depth=_TRY_DEPTH)]
+        fit = finish(fit_frame(state.pose, frame, model, camera, state.knowledge, options, others=others))
+        if fit.view is None or is_good(fit, state):
             return fit
-    others = [_ahead(state), *_around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH), *([] if fit is None else [fit.pose])]
+    others = [_ahead(state), *around(state.pose, turn=_LOOK_TURN, depth=_LOOK_DEPTH), *([] if fit is None else [fit.pose])]
     knowledge = state.knowledge
-    if knowledge.noise < _KNOWN_LOOKS:  # an earlier image may be what is wrong
+    if knowledge.looks.noise < _KNOWN_LOOKS:  # an earlier image may be what is wrong
         knowledge = replace(knowledge, keyframe=None)
-    fit = fit_frame(state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS)
-    return replace(fit, rivals=()) if fit.score > doubtful else fit
-
-
-def _keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel, options: TrackOptions) -> TrackState:
-    """The state after a frame that was fitted: colours and keyframes are learnt where the fit is trusted."""
-    rate = _USUAL_IN_DOUBT if state.rivals else _USUAL
-    usual = max(fit.score, state.usual + rate * (fit.score - state.usual))
-    state = replace(state, before=state.pose, pose=fit.pose, missed=0, lost=False, usual=usual)
-    if fit.view is None or fit.trust < _LEARN_ABOVE:
-        return state
-    state = replace(state, trusted=fit.pose)
-    keyframe, gallery = state.knowledge.keyframe, state.gallery
-    suffices = fit.support.get("paint", 0.0) > _PAINT_SUFFICES  # then keyframes are left out, which have the errors of their own poses
-    unseen = all(_angle_deg(k.camera_from_object, fit.pose) > _NEW_VIEW_DEG for k in gallery)
-    stale = (
-        keyframe is None or _angle_deg(keyframe.camera_from_object, fit.pose) > _NEW_KEYFRAME_DEG or fit.support.get("texture", 0.0) < 0.3
-    )
-    fresh = make_keyframe(make_pyramid(frame.color, fit.view), fit.view) if options.texture and stale and (unseen or not suffices) else None
-    if fresh is not None:
-        keyframe = fresh
-        gallery = (fresh, *gallery)[:_GALLERY] if unseen else gallery
-    if suffices:
-        keyframe = None
-    colors = _learn(state.knowledge.colors, frame.color, fit.view, fit.covered)
-    light, noise = light_seen(state.knowledge, frame, model, fit.view, fit.covered)
-    knowledge = Knowledge(colors=colors, keyframe=keyframe, light=light, noise=noise)
-    return replace(state, knowledge=knowledge, gallery=gallery)
-
-
-def _search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> tuple[TrackState, FrameFit]:
-    """Look for a lost object; it is found where a hypothesis is confirmed by its outline and, if it has one, its texture."""
-    nothing = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
-    if not options.search:
-        return state, nothing
-    state = replace(state, missed=state.missed + 1)
-    best = _elsewhere(state, frame, model, camera, options, part=state.missed)
-    if best.confidence < _FOUND_ABOVE or best.likeness < _LIKE_ABOVE:
-        return state, nothing
-    state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None))
-    return replace(_keep(state, best, frame, model, options), before=best.pose), best
-
-
-def _elsewhere(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions, *, part: int) -> FrameFit:
-    """The best fit anywhere in the frame, of a part of all rotations."""
-    best = FrameFit(pose=state.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
-    rotations = torch.stack([state.pose[:3, :3], *(k.camera_from_object[:3, :3].double() for k in state.gallery)])
-    light, paint = state.knowledge.light, model.coarse_paint
-    for pose in relocate(
-        frame.color, state.knowledge.colors, model.coarse, camera, rotations, around=state.pose, part=part, paint=paint, light=light
-    ):
-        near = min(state.gallery, key=lambda k: _angle_deg(k.camera_from_object, pose), default=None)
-        knowledge = replace(state.knowledge, keyframe=near if model.paint is None or model.paint.is_plain else None)
-        others = _around(pose, turn=_SEARCH_TURN, depth=_SEARCH_DEPTH)
-        fit = fit_frame(pose, frame, model, camera, knowledge, options, spread=_SEARCH_SPREAD, others=others)
-        if fit.view is not None and (best.view is None or fit.score > best.score):
-            best = fit
-    return best
-
-
-def _around(pose: Tensor, *, turn: float, depth: float) -> list[Tensor]:
-    """Poses turned about each axis of the camera, and shifted along the line of sight by a share of the distance, both ways."""
-    steps = torch.zeros(4, 6, dtype=torch.float64)
-    steps[:3, 3:] = turn * torch.eye(3, dtype=torch.float64)
-    steps[3, :3] = depth * pose[:3, 3]
-    return [step_motion(step, pose[:3, 3]) @ pose for step in torch.cat([steps, -steps])]
+    fit = finish(fit_frame(state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS))
+    return replace(fit, rivals=()) if is_good(fit, state) else fit
 
 
 def _ahead(state: TrackState) -> Tensor:
@@ -331,26 +239,6 @@ def _ahead(state: TrackState) -> Tensor:
     ahead[:3, :3] = state.pose[:3, :3] @ state.before[:3, :3].T @ state.pose[:3, :3]
     ahead[:3, 3] = 2 * state.pose[:3, 3] - state.before[:3, 3]
     return ahead if float(ahead[2, 3]) > 0 else state.pose
-
-
-def _learn(colors: ColorModel | None, image: Tensor, view: View, covered: Tensor | None = None) -> ColorModel:
-    """Learn from the image around the object: what the view shows, and its surroundings.
-
-    Pixels within two of the outline are left out: what is learnt while the outline is a little off then pulls it back, not farther off.
-    What is in front of the object (`covered`) belongs to the surroundings.
-    """
-    face = view.face if covered is None else torch.where(covered_view(covered, view), -1, view.face)
-    run = ops.color_counts if image.device.type == "cpu" else reference.color_counts
-    (x0, y0), (height, width) = view.corner.long().tolist(), view.face.shape
-    around = round(_SURROUNDINGS * max(height, width) / view.scale)
-    x1, y1 = x0 + round(width / view.scale), y0 + round(height / view.scale)
-    box = torch.tensor([max(0, x0 - around), max(0, y0 - around), min(image.shape[1], x1 + around), min(image.shape[0], y1 + around)])
-    step = max(1, math.isqrt(int((box[2] - box[0]) * (box[3] - box[1])) // _LEARN_FROM))
-    return learn_colors(colors, run(image, face, view.corner, view.scale, box, step, COLOR_BITS), rate=_LEARNING_RATE)
-
-
-def _angle_deg(a: Tensor, b: Tensor) -> float:
-    return float(torch.rad2deg(so3_log(a[:3, :3].double() @ b[:3, :3].double().T).norm()))
 
 
 def _flat_frame(frame: VideoFrame, camera: Camera) -> VideoFrame:

@@ -18,10 +18,10 @@ from ..io.video import VideoFrame
 from ..lie.so3 import so3_log
 from ..struct import TensorStruct
 from .color_model import ColorModel
-from .covered import covered_pixels, covered_view, is_covered
+from .covered import covered_pixels, is_covered
 from .judge import explained
-from .light import learn_light, shading
-from .paint import Paint, coarse_paint, coat_of, make_paint, paint_on, painted_view, seen_grey
+from .looks import Looks, learn_looks, painted_view
+from .paint import Paint, coarse_paint, coat_of, make_paint, paint_on
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
 from .track_terms import Evidence, TermsFit, fit_terms, precision_of_motion
 from .view import Contour, View, contour_of, render_view, surface_of
@@ -32,8 +32,8 @@ _STEPS = 2  # a stage
 _PIXELS = 100.0  # what an image of the object is worth: neighbouring pixels know the same
 _SURPRISE = 10.0  # nats
 _MEMORY = 0.8  # share of that difference that is kept for the next frame
+_WEAK_BELOW = 0.25  # trust
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
-_NOISE, _GREY, _NOISE_RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -74,15 +74,11 @@ class TrackModel(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge(TensorStruct):
-    """What earlier frames taught: colours, a keyframe of the texture if there is any, and the light [9] once it is known.
-
-    noise: standard deviation of grey values from what paint and light say.
-    """
+    """What earlier frames taught: colours, how the object looks, and a keyframe of its texture if there is any."""
 
     colors: ColorModel
-    keyframe: Keyframe | None
-    light: Tensor | None = None
-    noise: float = _NOISE
+    looks: Looks
+    keyframe: Keyframe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +91,10 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFit:
-    """A fitted pose. `view` is None where the pose shows nothing in the image; the rest is as in `Evidence`."""
+    """A fitted pose. `view` is None where the pose shows nothing in the image; the rest is as in `Evidence`.
+
+    looks: of the object at this pose; alike: share of its pixels that look so.
+    """
 
     pose: Tensor
     view: View | None
@@ -104,6 +103,8 @@ class FrameFit:
     visible: float = 1.0
     support: Mapping[str, float] = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
+    looks: Looks | None = None
+    alike: float = 1.0
 
     @property
     def confidence(self) -> float:
@@ -117,6 +118,16 @@ class FrameFit:
     def trust(self) -> float:
         """How surely the object is there: by its outline, or where that is hard to tell by its own colours."""
         return max(self.confidence, self.support.get("paint", 0.0) * self.visible)
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether too little of the object is found, however it usually looks."""
+        return self.view is None or self.trust < _WEAK_BELOW
+
+    @property
+    def quality(self) -> float:
+        """How well the pose fits, by its outline and by how the object looks; 0 if it is weak."""
+        return 0.0 if self.is_weak else self.score * self.alike
 
     @property
     def likeness(self) -> float:
@@ -161,7 +172,7 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
 
 def fit_frame(
     start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *,
-    moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (), rivals: Sequence[Rival] = (), finalists: int = 1,
+    moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (), rivals: Sequence[Rival] = (), finalists: int = 0,
 ) -> FrameFit:  # fmt: skip
     """Refine a pose [4, 4] float64 of the centred mesh on one frame.
 
@@ -171,7 +182,7 @@ def fit_frame(
         spread: as in `fit_terms`.
         others: poses not far from `start` to begin at too; one that fits clearly better after the first stage goes on.
         rivals: of the frame before, which begin at their own poses.
-        finalists: if more than one, so many go on, and the one that explains most pixels is taken.
+        finalists: if not 0, so many go on that then explain most pixels, and of these the one that does so in the end is taken.
     """
     view = render_view(model.mesh, camera, start.float(), resolution=options.resolution)
     if view is None:
@@ -181,7 +192,7 @@ def fit_frame(
     begun = [
         stages.fit(0, pose, torch.zeros(6, dtype=torch.float64), view, evidence) for pose in (start, *others, *(r.pose for r in rivals))
     ]
-    if finalists == 1:
+    if finalists == 0:
         best = max(begun, key=lambda r: score_of(r.support))
         return stages.finish(best if score_of(best.support) > _BETTER * score_of(begun[0].support) else begun[0], view, evidence)
     worth = partial(_worth, frame=frame, model=model, camera=camera, knowledge=knowledge, evidence=evidence, view=view)
@@ -189,6 +200,8 @@ def fit_frame(
     handicap = torch.tensor([0.0] * (1 + len(others)) + [r.worth for r in rivals], dtype=torch.float64)
     chosen = (worth([r.pose for r in begun], expected) + handicap).argsort(descending=True)[:finalists]
     fits = [stages.finish(begun[k], view, evidence) for k in chosen.tolist()]
+    if len(fits) == 1:
+        return fits[0]
     worths = worth([f.pose for f in fits], [expected[k] for k in chosen.tolist()]) + handicap[chosen]
     first, *rest = worths.argsort(descending=True).tolist()
     left = tuple(Rival(pose=fits[k].pose, worth=_MEMORY * float(worths[k] - worths[first])) for k in rest)
@@ -242,7 +255,7 @@ def _worth(
     stack, before = torch.stack(list(poses)), torch.stack(list(expected))
     likely = explained(
         stack, frame.color, knowledge.colors, model.mesh, camera, covered=evidence.covered, view=view, paint=model.paint_seen,
-        light=knowledge.light, noise=knowledge.noise,
+        looks=knowledge.looks,
     )  # fmt: skip
     moved = torch.cat([stack[:, :3, 3] - before[:, :3, 3], so3_log(stack[:, :3, :3] @ before[:, :3, :3].mT)], 1)
     return _PIXELS * likely.double() - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
@@ -254,7 +267,7 @@ def explains_better(one: FrameFit, other: FrameFit, frame: VideoFrame, model: Tr
         return other.view is None
     likely = explained(
         torch.stack([one.pose, other.pose]), frame.color, knowledge.colors, model.mesh, camera, covered=other.covered, view=other.view,
-        paint=model.paint_seen, light=knowledge.light, noise=knowledge.noise,
+        paint=model.paint_seen, looks=knowledge.looks,
     )  # fmt: skip
     return _PIXELS * float(likely[0] - likely[1]) > _SURPRISE
 
@@ -263,9 +276,10 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
     """What the frame is compared with where the view shows the object, and nothing is in front of it."""
     contour = contour_of(view, count=options.outline_points)
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
-    painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.light)
-    expected = None if knowledge.light is None or knowledge.keyframe is not None else painted
-    covered = covered_pixels(frame.color, view, knowledge.colors, expected)
+    painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.looks)
+    expected = None if knowledge.looks.light is None or knowledge.keyframe is not None else painted
+    hue_noise = None if model.paint is None or model.paint.is_plain else knowledge.looks.hue_noise
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected, hue_noise=hue_noise)
     free = ~is_covered(contour.rows[:, :3], covered, view)
     visible = float(free.float().mean()) if len(free) else 0.0
     evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
@@ -273,7 +287,7 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
         return evidence
     paint = None
     if painted is not None:
-        paint = _uncovered(make_keyframe(make_pyramid(frame.color, view, paint=painted), view), covered, view)
+        paint = _uncovered(make_keyframe(make_pyramid(frame.color, view, paint=painted.mean(-1)), view), covered, view)
     texture = _uncovered(knowledge.keyframe, covered, view)
     return replace(evidence, pyramid=make_pyramid(frame.color, view), texture=texture, paint=paint)
 
@@ -283,17 +297,9 @@ def _uncovered(points: Keyframe | None, covered: Tensor, view: View) -> Keyframe
     return None if points is None else replace(points, rows=points.rows[~is_covered(points.rows[:, :3], covered, view)])
 
 
-def light_seen(
-    before: Knowledge | None, frame: VideoFrame, model: TrackModel, view: View, covered: Tensor | None = None
-) -> tuple[Tensor | None, float]:
-    """The light by which a frame looks as a view shows the object, from what was known before; and how far off that was."""
-    known, noise = (None, _NOISE) if before is None else (before.light, before.noise)
-    if model.paint is None:
-        return known, noise
-    coat = coat_of(model.paint, view)
-    seen, index = seen_grey(frame.color, view, coat, hidden=None if covered is None else covered_view(covered, view))
-    light = learn_light(known, coat.grey[index], coat.normals[index], seen)
-    if known is None or len(seen) == 0:
-        return light, noise
-    away = (coat.grey[index] * shading(coat.normals[index], known)[:, 0]).clamp(max=255) - seen
-    return light, noise + _NOISE_RATE * (max(1.5 * float(away.abs().median()), _GREY) - noise)
+def with_looks(fit: FrameFit, frame: VideoFrame, model: TrackModel, known: Looks) -> FrameFit:
+    """The fit with how the object looks then."""
+    if fit.view is None or model.paint is None:
+        return fit
+    looks, alike = learn_looks(known, frame.color, model.paint, fit.view, fit.covered)
+    return replace(fit, looks=looks, alike=alike)
