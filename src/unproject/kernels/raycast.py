@@ -74,22 +74,14 @@ def box_margin(numbers):
 
 @kernel
 def ray_lanes(origins, directions, near, far, i):
-    """A ray for both tests: sheared frame, minus the origin in it; minus the origin, inverse direction, rows of boxes in their order; where
-    it begins and ends, and the end for boxes.
-    """
-    one = origins.dtype.type(1)
-    dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
-    x_axis, y_axis, z_axis, sx, sy, sz = ray_frame(dx, dy, dz, one)
-    frame = x_axis, y_axis, z_axis, splat(sx), splat(sy), splat(sz)
-    permuted = splat(-origins[i, x_axis]), splat(-origins[i, y_axis]), splat(-origins[i, z_axis])
+    """A ray for the test of boxes: minus the origin, inverse direction, rows of boxes in their order, where it begins and ends."""
+    one, wider = origins.dtype.type(1), box_margin(origins)
     origin = splat(-origins[i, 0]), splat(-origins[i, 1]), splat(-origins[i, 2])
-    ix, iy, iz = one / dx, one / dy, one / dz  # of either sign where a direction is zero
-    wider = box_margin(origins)
+    ix, iy, iz = one / directions[i, 0], one / directions[i, 1], one / directions[i, 2]  # of either sign where a direction is zero
     inverse = splat(ix), splat(iy), splat(iz), splat(ix * wider), splat(iy * wider), splat(iz * wider)
     nx, ny, nz = 0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40
-    last = limit_of(far, i)
-    limits = splat(max(limit_of(near, i), origins.dtype.type(0))), splat(last), splat(last * wider)
-    return frame, permuted, origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz), *limits
+    first, reach = splat(max(limit_of(near, i), origins.dtype.type(0))), splat(limit_of(far, i) * wider)
+    return origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz), first, reach
 
 
 @kernel
