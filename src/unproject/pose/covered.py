@@ -18,12 +18,12 @@ _NEAR = 0.08  # of the view's size: how far off a pose may be
 _AROUND = 0.03  # of the view's size: blurred edges of what is in front
 
 
-def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, hue_noise: float | None = None) -> Tensor:
+def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, hue_noise: float = 20.0) -> Tensor:
     """Which cells [h', w'] of 2 x 2 pixels of a view show, in a uint8 image [H, W, 3], something in front of the object.
 
     Args:
         expected: colours [h, w, 3] where the view shows the object, or None if they are not known.
-        hue_noise: standard deviation of the differences of their channels from brightness; None where hues tell nothing.
+        hue_noise: standard deviation of the differences of their channels from brightness.
     """
     shown = view.mask[1::_STEP, 1::_STEP]
     height, width = shown.shape
@@ -37,9 +37,8 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
         away = seen.float() - expected[1::_STEP, 1::_STEP]
         brightness = away.mean(-1, keepdim=True)
         strange |= (brightness[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
-        if hue_noise is not None:
-            hue = expected[1::_STEP, 1::_STEP] - expected[1::_STEP, 1::_STEP].mean(-1, keepdim=True)
-            strange |= _outside(hue + away - brightness, hue, shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
+        hue = expected[1::_STEP, 1::_STEP] - expected[1::_STEP, 1::_STEP].mean(-1, keepdim=True)
+        strange |= _outside(hue + away - brightness, hue, shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown

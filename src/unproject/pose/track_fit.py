@@ -278,8 +278,7 @@ def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: 
     surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
     painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.looks)
     expected = None if knowledge.looks.light is None or knowledge.keyframe is not None else painted
-    hue_noise = None if model.paint is None or model.paint.is_plain else knowledge.looks.hue_noise
-    covered = covered_pixels(frame.color, view, knowledge.colors, expected, hue_noise=hue_noise)
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected, hue_noise=knowledge.looks.hue_noise)
     free = ~is_covered(contour.rows[:, :3], covered, view)
     visible = float(free.float().mean()) if len(free) else 0.0
     evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
