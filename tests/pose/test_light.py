@@ -130,3 +130,13 @@ def test_a_bar_of_the_objects_own_colours_is_found_where_they_do_not_belong() ->
     covered = covered_pixels(image, view, colors, expected, hue_noise=known.hue_noise)
     points = torch.tensor([[0.0, 0.0, -1.0], [-0.8, 0.0, -0.6], [0.8, 0.0, -0.6]])
     assert is_covered(points, covered, view).tolist() == [True, False, False]
+
+
+def test_a_channel_that_the_object_hardly_has_keeps_its_tint() -> None:
+    image, view, paint = ball_in(torch.tensor([[0.63, 0.51, 0.003]]).repeat(icosphere(4).vertex_count, 1))
+    generator, known = torch.Generator().manual_seed(0), unknown_looks()
+    for step in range(30):
+        noisy = (image.int() + torch.randint(-3, 4, image.shape, generator=generator)).clamp(0, 255).byte()
+        known, alike = learn_looks(known, noisy, paint, view)
+        assert alike > 0.95, step
+    assert float(known.tint.max() / known.tint.min()) < 1.1

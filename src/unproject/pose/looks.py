@@ -15,6 +15,7 @@ from .view import View
 
 _NOISE, _LEAST_NOISE, _RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
 _TINT_INERTIA, _STRONGEST = 0.3, 3.0  # weight of what was known, as a share of the pixels; factor of a channel
+_TINT_FLOOR = 0.1  # the same as a share of the strongest channel: the blue of something yellow says nothing of the light
 _ALIKE, _LEAST_ALIKE = 2.5, 12.0  # standard deviations, grey levels: a pixel that is so near looks as it should
 
 
@@ -93,7 +94,8 @@ def _tint(known: Looks, color: Tensor, normals: Tensor, seen: Tensor) -> Tensor:
     expected = expected_color(color, normals, replace(known, tint=torch.ones(3)))
     _, hue_away = _away(seen, expected_color(color, normals, known))
     weight = 1 / (1 + (hue_away / (2 * hue_away.median().clamp(min=1.0))).square())[:, None]
-    prior = _TINT_INERTIA * expected.square().sum(0) + 1.0
+    energy = expected.square().sum(0)
+    prior = _TINT_INERTIA * energy + _TINT_FLOOR * energy.max() + 1.0
     tint = ((weight * expected * seen).sum(0) + prior * known.tint) / ((weight * expected.square()).sum(0) + prior)
     tint = tint.clamp(1 / _STRONGEST, _STRONGEST)
     return tint / tint.mean()

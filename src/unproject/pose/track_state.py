@@ -22,7 +22,7 @@ from .view import View
 _NEW_KEYFRAME_DEG = 12.0
 _NEW_VIEW_DEG = 25.0
 _GALLERY = 12
-_LOST_SHARE, _LOST_UNLIKE, _LOST_ALIKE = 0.4, 0.75, 0.5  # of the usual score; also where less than so much of the usual share is alike
+_THERE = ((0.7, 0.25), (0.5, 0.4), (0.0, 0.75))  # shares of the usual share of pixels that look as they should, and what score is then enough
 _FOUND = ((0.6, 0.4), (0.75, 0.2))  # of the usual score, and of the usual share of pixels: what a hypothesis must reach, either way
 _LEARN_ABOVE = 0.5
 _PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
@@ -77,8 +77,8 @@ def is_there(fit: FrameFit, state: TrackState) -> bool:
     """Whether what was fitted is the object."""
     if fit.is_weak:
         return False
-    share = _LOST_SHARE if fit.alike >= _LOST_ALIKE * state.usual_alike else _LOST_UNLIKE
-    return fit.score >= share * state.usual
+    enough = min(share for alike, share in _THERE if fit.alike >= alike * state.usual_alike)
+    return fit.score >= enough * state.usual
 
 
 def is_found(fit: FrameFit, state: TrackState) -> bool:
