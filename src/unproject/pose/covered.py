@@ -14,6 +14,7 @@ _MOSTLY = 0.8  # of a patch
 _SURELY, _PERHAPS = -1.6, 0.0  # log odds below which a pixel does not show the object; the second one where its brightness is wrong too
 _WRONG = 25.0  # grey levels
 _WRONG_HUE, _HUE_NOISES = 25.0, 3.0  # grey levels, standard deviations: a hue that far off is not the object's there or near there
+_DIMMER = 2.0  # how much the light may have changed
 _NEAR = 0.08  # of the view's size: how far off a pose may be
 _AROUND = 0.03  # of the view's size: blurred edges of what is in front
 
@@ -34,11 +35,12 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
     odds = colors.odds[color_index(seen)]
     strange = odds < _SURELY
     if expected is not None:
-        away = seen.float() - expected[1::_STEP, 1::_STEP]
-        brightness = away.mean(-1, keepdim=True)
-        strange |= (brightness[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
-        hue = expected[1::_STEP, 1::_STEP] - expected[1::_STEP, 1::_STEP].mean(-1, keepdim=True)
-        strange |= _outside(hue + away - brightness, hue, shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
+        known = expected[1::_STEP, 1::_STEP]
+        brightness, usual = seen.float().mean(-1, keepdim=True), known.mean(-1, keepdim=True)
+        strange |= ((brightness - usual)[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
+        scale = (usual / brightness.clamp(min=1)).clamp(1 / _DIMMER, _DIMMER)  # hues are as strong as the light
+        off = _outside(scale * (seen.float() - brightness), known - usual, shown, round(_NEAR * size))
+        strange |= off > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown
