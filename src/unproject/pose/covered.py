@@ -38,9 +38,11 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
         known = expected[1::_STEP, 1::_STEP]
         brightness, usual = seen.float().mean(-1, keepdim=True), known.mean(-1, keepdim=True)
         strange |= ((brightness - usual)[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
-        scale = (usual / brightness.clamp(min=1)).clamp(1 / _DIMMER, _DIMMER)  # hues are as strong as the light
-        off = _outside(scale * (seen.float() - brightness), known - usual, shown, round(_NEAR * size))
-        strange |= off > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
+        wrong = torch.ones_like(strange)
+        scale = (usual / brightness.clamp(min=1)).clamp(1 / _DIMMER, _DIMMER)  # hues are as strong as the light, if it is known
+        for hue in (seen.float() - brightness, scale * (seen.float() - brightness)):
+            wrong &= _outside(hue, known - usual, shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
+        strange |= wrong
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown

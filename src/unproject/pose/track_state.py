@@ -22,7 +22,7 @@ from .view import View
 _NEW_KEYFRAME_DEG = 12.0
 _NEW_VIEW_DEG = 25.0
 _GALLERY = 12
-_THERE = ((0.7, 0.25), (0.5, 0.4), (0.0, 0.75))  # shares of the usual share of pixels that look as they should, and what score is then enough
+_THERE = ((0.7, 0.25), (0.5, 0.4), (0.0, 0.75))  # shares of the usual pixels that look right, of the usual score that then suffice
 _FOUND = ((0.6, 0.4), (0.75, 0.2))  # of the usual score, and of the usual share of pixels: what a hypothesis must reach, either way
 _LEARN_ABOVE = 0.5
 _PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
