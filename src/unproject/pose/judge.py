@@ -19,7 +19,7 @@ from ..lie.se3 import se3_apply
 from ..render.rasterize import Fragments, rasterize
 from .color_model import ColorModel, color_index
 from .covered import at_pixels
-from .looks import Looks, expected_color, hue_of
+from .looks import Looks, expected_color, expected_hue, hue_of
 from .paint import Paint, rows_at
 from .view import View
 
@@ -83,7 +83,7 @@ def _place_odds(color: Tensor, free: Tensor, fragments: Fragments, poses: Tensor
     expected = expected_color(rows[:, :3], normals, looks)
     seen = color.expand(*free.shape, 3)[free]
     grey = _odds(seen.mean(1, keepdim=True), expected.mean(1, keepdim=True), looks.noise, 1)
-    odds[free] = grey + _odds(hue_of(seen), hue_of(expected), looks.hue_noise, 2)
+    odds[free] = grey + _odds(hue_of(seen), expected_hue(expected, seen), looks.hue_noise, 2)
     return odds
 
 

@@ -16,6 +16,7 @@ from .view import View
 _NOISE, _LEAST_NOISE, _RATE = 20.0, 4.0, 0.1  # grey levels: at first, at least; how fast it is learnt
 _TINT_INERTIA, _STRONGEST = 0.3, 3.0  # weight of what was known, as a share of the pixels; factor of a channel
 _TINT_FLOOR = 0.1  # the same as a share of the strongest channel: the blue of something yellow says nothing of the light
+_BRIGHTER = 2.0  # how much brighter than expected a surface may be
 _ALIKE, _LEAST_ALIKE = 2.5, 12.0  # standard deviations, grey levels: a pixel that is so near looks as it should
 
 
@@ -52,6 +53,12 @@ def hue_of(color: Tensor) -> Tensor:
     return color - color.mean(-1, keepdim=True)
 
 
+def expected_hue(expected: Tensor, seen: Tensor) -> Tensor:
+    """Hues of expected colours [..., 3] at the brightness of those seen: hues are as strong as the light."""
+    brighter = seen.mean(-1, keepdim=True) / expected.mean(-1, keepdim=True).clamp(min=1)
+    return hue_of(expected) * brighter.clamp(max=_BRIGHTER)
+
+
 def painted_view(coat: Coat, looks: Looks) -> Tensor:
     """Colours [h, w, 3] of a coat; -1 where it is not."""
     image = torch.full((*coat.shown.shape, 3), -1.0)
@@ -85,8 +92,7 @@ def learn_looks(known: Looks, image: Tensor, paint: Paint, view: View, covered: 
 
 def _away(seen: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     """[P] how far colours [P, 3] are from others in brightness and in hue."""
-    difference = seen - expected
-    return difference.mean(1).abs(), hue_of(difference).norm(dim=1)
+    return (seen - expected).mean(1).abs(), (hue_of(seen) - expected_hue(expected, seen)).norm(dim=1)
 
 
 def _tint(known: Looks, color: Tensor, normals: Tensor, seen: Tensor) -> Tensor:
