@@ -6,8 +6,8 @@ import numpy as np
 
 from .first_hit import first_hit_range
 from .jit import kernel
-from .raycast import entries_of_boxes, hits_in_block, is_ray, limit_of, ray_frame, ray_lanes
-from .simd import bits, element, first_bit, least, set_element, splat
+from .raycast import entries_of_boxes, hits_in_block, is_ray, limit_of, push_children, ray_frame, ray_lanes
+from .simd import bits, element, least, splat
 
 _SHORT = 5  # steps of a ray that can be foretold
 _LUCK = 32  # so many more rays may take longer than not
@@ -38,11 +38,7 @@ def _find_block(i, root, origins, directions, near, far, boxes, children, blocks
                 return -2 - node, steps
         else:
             _, inside = entries_of_boxes(boxes, 48 * node, origin, inverse, rows, first, reach)
-            met = bits(inside)
-            while met != 0:
-                set_element(stack, top, element(children, 8 * node + first_bit(met)))
-                met &= met - 1
-                top += 1
+            top = push_children(stack, top, children, node, bits(inside))
     return np.int64(-1), steps
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .raycast import box_margin, entries_of_boxes
-from .simd import bits, element, first_bit, load, maximum, minimum, set_element, splat, splat_like
+from .raycast import box_margin, entries_of_boxes, push_children, sheared_corners
+from .simd import bits, element, maximum, minimum, splat, splat_like
 
 _SHEAR_X, _SHEAR_Y = 0.0318309886, 0.0154508497  # of all rays, which run almost along an axis, but not in the planes that people build in
 _ROUNDING = 32  # units in the last place
@@ -33,18 +33,8 @@ def _way_out(points, i, bounds, item):
 @kernel(fastmath=False)
 def _crossings_in_block(blocks, start, axes, origin, along, rounding):
     """Of eight triangles, as bits: which the ray leaves through, which it enters through, and which it may or may not cross."""
-    x_axis, y_axis, z_axis = axes
-    ox, oy, oz = origin
-    shear_x, shear_y = splat_like(_SHEAR_X, ox), splat_like(_SHEAR_Y, ox)
-    az = load(blocks, start + 8 * z_axis) + oz
-    bz = load(blocks, start + 24 + 8 * z_axis) + oz
-    cz = load(blocks, start + 48 + 8 * z_axis) + oz
-    ax = (load(blocks, start + 8 * x_axis) + ox) - shear_x * az
-    ay = (load(blocks, start + 8 * y_axis) + oy) - shear_y * az
-    bx = (load(blocks, start + 24 + 8 * x_axis) + ox) - shear_x * bz
-    by = (load(blocks, start + 24 + 8 * y_axis) + oy) - shear_y * bz
-    cx = (load(blocks, start + 48 + 8 * x_axis) + ox) - shear_x * cz
-    cy = (load(blocks, start + 48 + 8 * y_axis) + oy) - shear_y * cz
+    shear_x, shear_y = splat_like(_SHEAR_X, origin[0]), splat_like(_SHEAR_Y, origin[0])
+    ax, ay, az, bx, by, bz, cx, cy, cz = sheared_corners(blocks, start, axes, origin, shear_x, shear_y)
     u, v, w = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
     zero = splat_like(0, ax)
     low, high = minimum(minimum(u, v), w), maximum(maximum(u, v), w)
@@ -102,9 +92,5 @@ def crossing_range(begin, end, order, points, batch, bounds, roots, boxes, child
                     break
             else:
                 _, inside = entries_of_boxes(boxes, 48 * node, origin, inverse, rows, zero, infinity)
-                met = bits(inside)
-                while met != 0:
-                    set_element(stack, top, element(children, 8 * node + first_bit(met)))
-                    met &= met - 1
-                    top += 1
+                top = push_children(stack, top, children, node, bits(inside))
         number[i] = total if total == OPEN else forward * total

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import kernel
-from .simd import load, maximum, minimum, select, splat, splat_like
+from .simd import element, first_bit, load, maximum, minimum, select, set_element, splat, splat_like
 
 
 @kernel(fastmath=False)
@@ -24,14 +24,14 @@ def ray_frame(direction_x, direction_y, direction_z, one):
     return 0, 1, 2, direction_x / direction_z, direction_y / direction_z, one / direction_z
 
 
-@kernel(fastmath=False)
-def hits_in_block(blocks, start, frame, origin, near, far):
-    """Distances to the eight triangles at `start`, infinite outside of [near, far], and the weights of the second and third corners.
+@kernel(fastmath=False, inline="llvm")
+def sheared_corners(blocks, start, axes, origin, shear_x, shear_y):
+    """Corners (x, y, z) of the eight triangles at `start`, relative to a ray's origin, sheared so that the ray runs along z.
 
     Args:
-        origin: minus the ray's, in the order of the frame's axes: adding reads a block from memory in the same instruction.
+        origin: minus the ray's, in the order of the axes: adding reads a block from memory in the same instruction.
     """
-    x_axis, y_axis, z_axis, shear_x, shear_y, shear_z = frame
+    x_axis, y_axis, z_axis = axes
     ox, oy, oz = origin
     az = load(blocks, start + 8 * z_axis) + oz
     bz = load(blocks, start + 24 + 8 * z_axis) + oz
@@ -42,6 +42,18 @@ def hits_in_block(blocks, start, frame, origin, near, far):
     by = (load(blocks, start + 24 + 8 * y_axis) + oy) - shear_y * bz
     cx = (load(blocks, start + 48 + 8 * x_axis) + ox) - shear_x * cz
     cy = (load(blocks, start + 48 + 8 * y_axis) + oy) - shear_y * cz
+    return ax, ay, az, bx, by, bz, cx, cy, cz
+
+
+@kernel(fastmath=False)
+def hits_in_block(blocks, start, frame, origin, near, far):
+    """Distances to the eight triangles at `start`, infinite outside of [near, far], and the weights of the second and third corners.
+
+    Args:
+        origin: as sheared_corners, in the order of the frame's axes.
+    """
+    x_axis, y_axis, z_axis, shear_x, shear_y, shear_z = frame
+    ax, ay, az, bx, by, bz, cx, cy, cz = sheared_corners(blocks, start, (x_axis, y_axis, z_axis), origin, shear_x, shear_y)
     u, v, w = cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax
     zero = splat_like(0, ax)
     determinant = u + v + w
@@ -82,6 +94,16 @@ def ray_lanes(origins, directions, near, far, i):
     nx, ny, nz = 0 if ix > 0 else 24, 8 if iy > 0 else 32, 16 if iz > 0 else 40
     first, reach = splat(max(limit_of(near, i), origins.dtype.type(0))), splat(limit_of(far, i) * wider)
     return origin, inverse, (nx, ny, nz, 24 - nx, 40 - ny, 56 - nz), first, reach
+
+
+@kernel(inline="llvm")
+def push_children(stack, top, children, node, met):
+    """Put the children of a node whose bits are set on a stack that ends at `top`; where it ends then."""
+    while met != 0:
+        set_element(stack, top, element(children, 8 * node + first_bit(met)))
+        met &= met - 1
+        top += 1
+    return top
 
 
 @kernel

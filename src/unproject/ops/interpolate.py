@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
-from .operator import operator
+from .operator import array_of, operator
 
 _GRAIN = 4096  # pixels worth a thread
 _SLOTS = 8  # gradient accumulators
@@ -30,7 +30,7 @@ def interpolate(values: Tensor, corners: Tensor, face: Tensor, base: Tensor, wei
     from ..kernels.interpolate import interpolate_range
 
     out = values.new_empty((face.shape[0], values.shape[1]))
-    inputs = (_array(values), corners.numpy(), face.numpy(), base.numpy(), _array(weights))
+    inputs = (array_of(values), corners.numpy(), face.numpy(), base.numpy(), array_of(weights))
     parallel_for(interpolate_range, face.shape[0], *inputs, out.numpy(), grain=_GRAIN)
     return out
 
@@ -43,7 +43,7 @@ def values_backward(rows: int, corners: Tensor, face: Tensor, base: Tensor, weig
     count, size = face.shape[0], max(1, rows * grad.shape[1])
     slots = 1 if count < 2 * _GRAIN else max(1, min(_SLOTS, 30_000_000 // size))
     total = np.zeros((slots, rows, grad.shape[1]))
-    inputs = (corners.numpy(), face.numpy(), base.numpy(), _array(weights), _array(grad))
+    inputs = (corners.numpy(), face.numpy(), base.numpy(), array_of(weights), array_of(grad))
     for_each_slice(lambda slot, begin, end: spread_range(begin, end, *inputs, total[slot]), count, slices=slots)
     return torch.from_numpy(total.sum(0) if slots > 1 else total[0]).to(grad.dtype)
 
@@ -54,13 +54,9 @@ def weights_backward(values: Tensor, corners: Tensor, face: Tensor, base: Tensor
     from ..kernels.interpolate import weigh_range
 
     out = values.new_empty((face.shape[0], 3))
-    inputs = (_array(values), corners.numpy(), face.numpy(), base.numpy(), _array(grad))
+    inputs = (array_of(values), corners.numpy(), face.numpy(), base.numpy(), array_of(grad))
     parallel_for(weigh_range, face.shape[0], *inputs, out.numpy(), grain=_GRAIN)
     return out
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
 
 
 @interpolate.register_fake

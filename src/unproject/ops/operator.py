@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -69,3 +70,8 @@ def operator(name: str, *, mutates_args: tuple[str, ...] = ()) -> Callable[[Call
         mutates_args: names of arguments that are written to; such an operator has no gradient.
     """
     return lambda implementation: Operator(name, implementation, mutates_args)
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as kernels take it: without gradient, its elements after each other."""
+    return tensor.detach().contiguous().numpy()

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..reference import shade as reference
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
-from .operator import operator
+from .operator import array_of, operator
 
 REFLECTIONS = reference.REFLECTIONS
 _GRAIN = 4096
@@ -25,7 +25,7 @@ def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
     units, lengths = vectors.new_empty(vectors.shape), vectors.new_empty(vectors.shape[0])
     tiny = torch.finfo(vectors.dtype).tiny
-    parallel_for(unit_range, vectors.shape[0], _array(vectors), tiny, units.numpy(), lengths.numpy(), grain=_GRAIN)
+    parallel_for(unit_range, vectors.shape[0], array_of(vectors), tiny, units.numpy(), lengths.numpy(), grain=_GRAIN)
     return units, lengths
 
 
@@ -35,7 +35,7 @@ def unit_vectors_backward(vectors: Tensor, units: Tensor, lengths: Tensor, of_un
     from ..kernels.shade import unit_gradient
 
     out = torch.empty_like(units)
-    inputs = (_array(units), _array(lengths), _array(of_units), _array(of_lengths))
+    inputs = (array_of(units), array_of(lengths), array_of(of_units), array_of(of_lengths))
     parallel_for(unit_gradient, units.shape[0], *inputs, out.numpy(), grain=_GRAIN)
     return out
 
@@ -59,7 +59,7 @@ def reflect_light(
     from ..kernels.shade import reflect_range
 
     diffuse, specular = torch.empty_like(normal), torch.empty_like(normal)
-    inputs = [_array(t) for t in (normal, toward_eye, toward, color, shininess)]
+    inputs = [array_of(t) for t in (normal, toward_eye, toward, color, shininess)]
     parallel_for(reflect_range, normal.shape[0], *inputs, REFLECTIONS.index(reflection), diffuse.numpy(), specular.numpy(), grain=_GRAIN)
     return diffuse, specular
 
@@ -75,9 +75,9 @@ def reflect_light_backward(
     inputs, count = (normal, toward_eye, toward, color, shininess), normal.shape[0]
     slots = 1 if count < 2 * _GRAIN else _SLOTS
     shared = [t.shape[0] == 1 and count > 1 for t in inputs]
-    totals = [np.zeros((slots if one else 1, *t.shape), _array(t).dtype) for t, one in zip(inputs, shared)]
-    arrays = [_array(t) for t in inputs]
-    flows = (_array(of_diffuse), _array(of_specular))
+    totals = [np.zeros((slots if one else 1, *t.shape), array_of(t).dtype) for t, one in zip(inputs, shared)]
+    arrays = [array_of(t) for t in inputs]
+    flows = (array_of(of_diffuse), array_of(of_specular))
 
     def run(slot: int, begin: int, end: int) -> None:
         own = [total[slot if one else 0] for total, one in zip(totals, shared)]
@@ -88,10 +88,6 @@ def reflect_light_backward(
         torch.from_numpy(total.sum(0) if len(total) > 1 else total[0]) for total in totals
     )
     return of_normal, of_eye, of_toward, of_color, of_shininess
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
 
 
 @unit_vectors.register_fake

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..reference import texture as reference
 from .dispatch import parallel_for
 from .examples import example
-from .operator import operator
+from .operator import array_of, operator
 
 WRAPS = {"repeat": 0, "clamp": 1, "mirror": 2}
 _GRAIN = 2048  # pixels worth a thread
@@ -33,7 +32,7 @@ def texture(texels: Tensor, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u: i
     from ..kernels.texture import texture_range
 
     out = texels.new_empty((uvs.shape[0], texels.shape[1]))
-    inputs = (_array(texels), sizes.numpy(), _array(uvs), _array(level))
+    inputs = (array_of(texels), sizes.numpy(), array_of(uvs), array_of(level))
     parallel_for(texture_range, uvs.shape[0], *inputs, wrap_u, wrap_v, nearest, out.numpy(), grain=_GRAIN)
     return out
 
@@ -44,7 +43,7 @@ def texels_backward(rows: int, sizes: Tensor, uvs: Tensor, level: Tensor, wrap_u
     from ..kernels.texture import texels_range
 
     out = grad.new_zeros((rows, grad.shape[1]))
-    inputs = (sizes.numpy(), _array(uvs), _array(level), wrap_u, wrap_v, nearest, _array(grad), out.numpy())
+    inputs = (sizes.numpy(), array_of(uvs), array_of(level), wrap_u, wrap_v, nearest, array_of(grad), out.numpy())
     slices = 1 if uvs.shape[0] < 4 * _GRAIN else torch.get_num_threads()  # each goes through all pixels
     parallel_for(texels_range, rows, *inputs, slices=slices)
     return out
@@ -58,13 +57,9 @@ def uvs_backward(
     from ..kernels.texture import uvs_range
 
     out = uvs.new_empty(uvs.shape)
-    inputs = (_array(texels), sizes.numpy(), _array(uvs), _array(level))
-    parallel_for(uvs_range, uvs.shape[0], *inputs, wrap_u, wrap_v, nearest, _array(grad), out.numpy(), grain=_GRAIN)
+    inputs = (array_of(texels), sizes.numpy(), array_of(uvs), array_of(level))
+    parallel_for(uvs_range, uvs.shape[0], *inputs, wrap_u, wrap_v, nearest, array_of(grad), out.numpy(), grain=_GRAIN)
     return out
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
 
 
 @texture.register_fake
