@@ -27,6 +27,11 @@ class ColorModel(TensorStruct):
     odds: Tensor
 
 
+def hue_of(color: Tensor) -> Tensor:
+    """How far each channel of colours [..., 3] is from their mean."""
+    return color - color.mean(-1, keepdim=True)
+
+
 def color_index(image: Tensor) -> Tensor:
     """The histogram bin [...] of each pixel of a uint8 image [..., 3]."""
     r, g, b = (image >> (8 - COLOR_BITS)).long().unbind(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .color_model import ColorModel, color_index
+from .color_model import ColorModel, color_index, hue_of
 from .view import View
 
 _STEP = 2  # pixels of a view: how finely patches are looked at
@@ -40,8 +40,8 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
         strange |= ((brightness - usual)[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
         wrong = torch.ones_like(strange)
         scale = (usual / brightness.clamp(min=1)).clamp(1 / _DIMMER, _DIMMER)  # hues are as strong as the light, if it is known
-        for hue in (seen.float() - brightness, scale * (seen.float() - brightness)):
-            wrong &= _outside(hue, known - usual, shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
+        for hue in (hue_of(seen.float()), scale * hue_of(seen.float())):
+            wrong &= _outside(hue, hue_of(known), shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
         strange |= wrong
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)

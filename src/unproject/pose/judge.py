@@ -17,9 +17,9 @@ from ..camera.camera import Camera, crop_camera
 from ..geometry.mesh import Mesh
 from ..lie.se3 import se3_apply
 from ..render.rasterize import Fragments, rasterize
-from .color_model import ColorModel, color_index
+from .color_model import ColorModel, color_index, hue_of
 from .covered import at_pixels
-from .looks import Looks, expected_color, expected_hue, hue_of
+from .looks import Looks, expected_color, expected_hue
 from .paint import Paint, rows_at
 from .view import View
 

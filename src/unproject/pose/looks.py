@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..struct import TensorStruct
+from .color_model import hue_of
 from .covered import covered_view
 from .light import learn_light, shading
 from .paint import Coat, Paint, seen_samples
@@ -46,11 +47,6 @@ def expected_color(color: Tensor, normals: Tensor, looks: Looks) -> Tensor:
     """Colours [P, 3] in [0, 255] of a surface with colours [P, 3] without light and normals [P, 3] in the camera frame."""
     tinted = color * looks.tint
     return (tinted if looks.light is None else tinted * shading(normals, looks.light)).clamp(max=255)
-
-
-def hue_of(color: Tensor) -> Tensor:
-    """How far each channel of colours [..., 3] is from their mean."""
-    return color - color.mean(-1, keepdim=True)
 
 
 def expected_hue(expected: Tensor, seen: Tensor) -> Tensor:
