@@ -12,6 +12,7 @@ from ..reference import lie as reference
 from .dispatch import parallel_for
 from .examples import example
 from .operator import operator
+from .twice import differentiate_twice
 
 
 @operator("unproject::so3_exp")
@@ -127,11 +128,9 @@ def _register(op: Any, backward_op: Any, item: tuple[int, ...], item_out: tuple[
         return backward_op(ctx.saved_tensors[0], gradient)
 
     def second_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        again = torch.is_grad_enabled()
-        x, cotangent = (t if again and t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors)
-        with torch.enable_grad():
-            (first,) = torch.autograd.grad(twin(x), x, cotangent, create_graph=True)
-            return torch.autograd.grad(first, (x, cotangent), gradient, create_graph=again, materialize_grads=True)
+        x, cotangent = ctx.saved_tensors
+        of_x, of_cotangent = differentiate_twice(twin, [x], [cotangent], [gradient])
+        return of_x, of_cotangent
 
     op.register_fake(lambda x: x.new_empty(*x.shape[: x.dim() - count], *item_out))
     backward_op.register_fake(lambda x, gradient: x.new_empty(x.shape))

@@ -11,6 +11,7 @@ from .bands import far_nearness, plan_bands
 from .dispatch import for_each_slice, slice_count
 from .examples import example
 from .operator import operator
+from .twice import differentiate_twice
 
 _SLOTS = 8  # gradient accumulators of one image
 NOISE = {torch.float32: 1e-7, torch.float64: 1e-14}
@@ -139,14 +140,10 @@ def _save_backward(ctx, inputs, output) -> None:
 
 
 def _backward_again(ctx, cotangent: Tensor):
-    """The second derivative, by differentiating the torch twin twice."""
     points, faces, images, face, *grads = ctx.saved_tensors
-    with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (points, *grads)]
-        results = interpolate_corners(leaves[0], faces, images, face, ctx.orthographic)
-        (first,) = torch.autograd.grad(results, leaves[0], leaves[1:], create_graph=True)
-        second = torch.autograd.grad(first, leaves, cotangent, allow_unused=True)
-    return second[0], None, None, None, None, second[1], second[2]
+    twin = lambda corners: interpolate_corners(corners, faces, images, face, ctx.orthographic)
+    of_points, of_barycentrics, of_depth = differentiate_twice(twin, [points], grads, [cotangent])
+    return of_points, None, None, None, None, of_barycentrics, of_depth
 
 
 rasterize.register_autograd(_backward, setup_context=_save)

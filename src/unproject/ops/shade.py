@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from ..reference import shade as reference
 from .dispatch import for_each_slice, parallel_for
 from .examples import example
 from .operator import array_of, operator
+from .twice import differentiate_twice
 
 REFLECTIONS = reference.REFLECTIONS
 _GRAIN = 4096
@@ -125,7 +124,7 @@ def _save_unit_backward(ctx, inputs, output) -> None:
 
 def _unit_again(ctx, cotangent: Tensor):
     vectors, *flows = ctx.saved_tensors
-    of_vectors, of_units, of_lengths = _twice(reference.unit_vectors, [vectors], flows, [cotangent])
+    of_vectors, of_units, of_lengths = differentiate_twice(reference.unit_vectors, [vectors], flows, [cotangent])
     return of_vectors, None, None, of_units, of_lengths
 
 
@@ -146,23 +145,8 @@ def _save_reflect_backward(ctx, inputs, output) -> None:
 def _reflect_again(ctx, *cotangents: Tensor):
     *inputs, of_diffuse, of_specular = ctx.saved_tensors
     twin = lambda n, e, to, c, s: reference.reflect_light(n, e, to, c, s, ctx.reflection)
-    *of_inputs, first, second = _twice(twin, inputs, [of_diffuse, of_specular], list(cotangents))
+    *of_inputs, first, second = differentiate_twice(twin, inputs, [of_diffuse, of_specular], cotangents)
     return *of_inputs, None, first, second
-
-
-def _twice(twin: Callable[..., Sequence[Tensor]], inputs: list[Tensor], flows: list[Tensor], cotangents: list[Tensor]) -> list[Tensor]:
-    """Gradients of inputs and flows for the cotangents of the twin's gradients, by differentiating it twice."""
-    with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (*inputs, *flows)]
-        known = {"allow_unused": True, "materialize_grads": True}
-        first = _gradients(twin(*leaves[: len(inputs)]), leaves[: len(inputs)], leaves[len(inputs) :], create_graph=True, **known)
-        return list(_gradients(first, leaves, cotangents, **known))
-
-
-def _gradients(outputs: Sequence[Tensor], inputs: list[Tensor], flows: list[Tensor], **how: bool) -> tuple[Tensor, ...]:
-    """torch.autograd.grad, for the outputs that depend on anything."""
-    pairs = [pair for pair in zip(outputs, flows) if pair[0].requires_grad]
-    return torch.autograd.grad([output for output, _ in pairs], inputs, [flow for _, flow in pairs], **how)
 
 
 unit_vectors.register_autograd(_unit_backward, setup_context=_save_unit)

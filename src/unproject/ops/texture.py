@@ -9,6 +9,7 @@ from ..reference import texture as reference
 from .dispatch import parallel_for
 from .examples import example
 from .operator import array_of, operator
+from .twice import differentiate_twice
 
 WRAPS = {"repeat": 0, "clamp": 1, "mirror": 2}
 _GRAIN = 2048  # pixels worth a thread
@@ -109,17 +110,10 @@ def _save_uvs(ctx, inputs, output) -> None:
 
 
 def _uvs_again(ctx, cotangent: Tensor):
-    """By differentiating the torch twin twice."""
     texels, uvs, level, grad = ctx.saved_tensors
-    with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (texels, uvs, grad)]
-        result = reference.texture(leaves[0], ctx.sizes, leaves[1], level, *ctx.look)
-        (first,) = torch.autograd.grad(result, leaves[1], leaves[2], create_graph=True, allow_unused=True, materialize_grads=True)
-        if first.requires_grad:
-            second = torch.autograd.grad(first, leaves, cotangent, allow_unused=True, materialize_grads=True)
-        else:
-            second = [torch.zeros_like(leaf) for leaf in leaves]
-    return second[0], None, second[1], None, None, None, None, second[2]
+    twin = lambda of_texels, of_uvs: reference.texture(of_texels, ctx.sizes, of_uvs, level, *ctx.look)
+    of_texels, of_uvs, of_grad = differentiate_twice(twin, [texels, uvs], [grad], [None, cotangent])
+    return of_texels, None, of_uvs, None, None, None, None, of_grad
 
 
 texture.register_autograd(_backward, setup_context=_save)

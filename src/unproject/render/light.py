@@ -8,7 +8,7 @@ frame="camera", positions and directions are in camera coordinates (x right, y d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,12 +212,6 @@ def arriving(light: Light, normal: Tensor, places: Places) -> Arriving:
         divisor = c + linear * distance + quadratic * distance * distance
         color = color / divisor.clamp_min(torch.finfo(distance.dtype).tiny ** 0.5)[..., None]
     return Arriving(color=color, toward=toward, distance=distance)
-
-
-def lights_of(lights: Sequence[Light], normal: Tensor, places: Places) -> Iterator[Arriving]:
-    """`arriving` for each light."""
-    for light in lights:
-        yield arriving(light, normal, places)
 
 
 def _direction(light: DirectionalLight | SpotLight, places: Places) -> Tensor:
