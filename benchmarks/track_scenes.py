@@ -108,10 +108,11 @@ def _draw_moving(
     crop = crop_camera(camera, (x0, y0, x1, y1), (y1 - y0, x1 - x0))
     options, shading = up.RenderOptions(background=part.clone(), antialias=True), up.Shading(reflection="lambert")
     part.zero_()
-    for v in placed:
+    for p in moved:  # the camera moves instead of the vertices: the mesh may have normals of its own
         with torch.no_grad():
-            picture = up.render_mesh(dataclasses.replace(mesh, vertices=v), crop, lights=lights, shading=shading, options=options)
-        part += picture.color / len(placed)
+            there = dataclasses.replace(crop, camera_from_world=p)
+            picture = up.render_mesh(mesh, there, lights=lights, shading=shading, options=options)
+        part += picture.color / len(moved)
     return x0, y0, x1, y1
 
 
