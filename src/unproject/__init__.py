@@ -97,10 +97,8 @@ from .geometry.material import Material as Material
 from .geometry.mesh import Mesh as Mesh
 from .geometry.mesh import make_mesh as make_mesh
 from .geometry.neighbors import Neighbors as Neighbors
-from .geometry.neighbors import PointIndex as PointIndex
 from .geometry.neighbors import RaggedNeighbors as RaggedNeighbors
 from .geometry.neighbors import ball_query as ball_query
-from .geometry.neighbors import build_index as build_index
 from .geometry.neighbors import farthest_points as farthest_points
 from .geometry.neighbors import knn as knn
 from .geometry.neighbors import nearest as nearest
@@ -112,6 +110,8 @@ from .geometry.pca import LocalPca as LocalPca
 from .geometry.pca import PointNormals as PointNormals
 from .geometry.pca import estimate_normals as estimate_normals
 from .geometry.pca import local_pca as local_pca
+from .geometry.point_index import PointIndex as PointIndex
+from .geometry.point_index import build_index as build_index
 from .geometry.points import PointCloud as PointCloud
 from .geometry.points import make_points as make_points
 from .geometry.points import measured_points as measured_points

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unproject.errors import ArgumentError
-from unproject.geometry.neighbors import (
-    Neighbors,
-    PointIndex,
-    ball_query,
-    build_index,
-    farthest_points,
-    knn,
-    nearest,
-    radius_search,
-)
+from unproject.geometry.neighbors import Neighbors, ball_query, farthest_points, knn, nearest, radius_search
+from unproject.geometry.point_index import PointIndex, build_index
 from unproject.reference import farthest as farthest_reference
 from unproject.reference import nearest as reference
 from unproject.testing import check_against_reference, check_gradients

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from unproject.errors import ArgumentError
-from unproject.geometry.neighbors import RaggedNeighbors, build_index, knn, nearest, radius_search
+from unproject.geometry.neighbors import RaggedNeighbors, knn, nearest, radius_search
 from unproject.geometry.pca import adaptive_normals, estimate_normals, local_pca
+from unproject.geometry.point_index import build_index
 from unproject.reference import pca as reference
 
 

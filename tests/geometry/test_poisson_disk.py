@@ -10,8 +10,9 @@ import torch
 from unproject.errors import ArgumentError, DataError
 from unproject.geometry.batch import batch_meshes
 from unproject.geometry.mesh import Mesh
-from unproject.geometry.neighbors import build_index, knn
+from unproject.geometry.neighbors import knn
 from unproject.geometry.normals import face_areas
+from unproject.geometry.point_index import build_index
 from unproject.geometry.poisson_disk import _independent, sample_poisson_disk
 from unproject.geometry.primitives import box, icosphere, plane, torus
 from unproject.geometry.sample import interpolate_vertices, sample_surface, samples_to_points

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unproject.errors import ArgumentError
-from unproject.geometry.neighbors import build_index
+from unproject.geometry.point_index import build_index
 from unproject.losses.chamfer import chamfer_distance, chamfer_terms, one_sided_chamfer_distance
 from unproject.losses.robust import cauchy, geman_mcclure, huber, squared, unsquared
 from unproject.testing import check_against_reference, check_gradients

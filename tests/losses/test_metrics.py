@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from unproject.errors import ArgumentError
 from unproject.geometry.mesh import make_mesh
-from unproject.geometry.neighbors import build_index
+from unproject.geometry.point_index import build_index
 from unproject.losses.metrics import point_metrics, surface_metrics
 
 

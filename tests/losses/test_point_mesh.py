@@ -12,7 +12,7 @@ from unproject.errors import ArgumentError
 from unproject.geometry.batch import batch_meshes
 from unproject.geometry.bvh import build_bvh, refit
 from unproject.geometry.mesh import make_mesh
-from unproject.geometry.neighbors import build_index
+from unproject.geometry.point_index import build_index
 from unproject.geometry.primitives import box, icosphere
 from unproject.losses.point_mesh import mesh_to_point_distance, point_to_mesh_distance
 from unproject.losses.robust import huber, unsquared

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unproject.geometry.neighbors import build_index, knn
+from unproject.geometry.neighbors import knn
 from unproject.geometry.pca import estimate_normals
+from unproject.geometry.point_index import build_index
 from unproject.ops.orientation import dipole_energy, orient_patches
 from unproject.reference import orientation as reference
 

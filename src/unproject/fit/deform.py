@@ -19,9 +19,10 @@ from torch import Tensor
 from ..errors import ArgumentError
 from ..geometry.bvh import build_bvh
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex, build_index, knn, nearest
+from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import face_normals, vertex_normals
 from ..geometry.pca import adaptive_normals, local_pca
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.points import PointCloud
 from ..geometry.primitives import icosphere
 from ..geometry.query import closest_point

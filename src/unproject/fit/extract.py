@@ -11,8 +11,9 @@ from ..geometry.isosurface import find_isosurface_of_cells
 from ..geometry.laplacian import uniform_laplacian
 from ..geometry.manifold import components, face_components
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn, nearest
+from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import face_areas
+from ..geometry.point_index import build_index
 from ..geometry.topology import boundary_vertices, make_topology
 from ..struct import TensorStruct
 from .implicit import Lattice, node_positions

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.neighbors import PointIndex, build_index, nearest
+from ..geometry.neighbors import nearest
+from ..geometry.point_index import PointIndex, build_index
 from ..struct import TensorStruct
 from .poisson import PoissonGrid, make_poisson_grid, poisson_indicator, sample_grid, screen_indicator
 

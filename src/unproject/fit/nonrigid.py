@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DataError, check_shape
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex, build_index, knn, nearest
+from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import vertex_normals
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.points import PointCloud
 from ..geometry.query import closest_point
 from ..geometry.topology import mesh_topology

@@ -7,7 +7,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from ..geometry.neighbors import build_index, knn
+from ..geometry.neighbors import knn
+from ..geometry.point_index import build_index
 
 _NEIGHBORS = 16
 

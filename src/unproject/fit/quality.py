@@ -9,8 +9,9 @@ import torch
 from ..geometry.intersect import self_intersections
 from ..geometry.manifold import classify_surface
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn, nearest
+from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import face_normals
+from ..geometry.point_index import build_index
 from ..geometry.points import PointCloud
 from ..geometry.query import closest_point
 from ..geometry.sample import sample_surface

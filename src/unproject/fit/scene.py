@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..geometry.neighbors import build_index, knn
+from ..geometry.neighbors import knn
+from ..geometry.point_index import build_index
 from ..struct import TensorStruct
 
 _FINEST = 1 / 1500  # cells, in longest sides

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..geometry.neighbors import PointIndex, build_index, knn
+from ..geometry.neighbors import knn
+from ..geometry.point_index import PointIndex, build_index
 
 _NEIGHBORS = 192
 _LARGE, _FEWER = 100_000, 48  # of more points, so many neighbours say where a side is

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..geometry.intersect import self_intersections
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn
+from ..geometry.neighbors import knn
 from ..geometry.normals import face_normals
+from ..geometry.point_index import build_index
 from ..geometry.topology import unique_edges
 from ..geometry.untangle import spread_marks
 

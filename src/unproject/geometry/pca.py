@@ -12,7 +12,8 @@ from ..errors import ArgumentError, check_shape
 from ..ops import pca as ops
 from ..reference import pca as reference
 from ..struct import TensorStruct
-from .neighbors import Neighbors, PointIndex, RaggedNeighbors, build_index, index_of, knn, radius_search
+from .neighbors import Neighbors, RaggedNeighbors, knn, radius_search
+from .point_index import PointIndex, build_index, index_of
 
 _SIZES = (24, 48, 96, 192)  # of neighbourhoods, smallest first
 _FLAT = 0.01  # surface variation that needs no larger neighbourhood: scatter of a tenth of its width

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..errors import ArgumentError
 from .batch import MeshBatch
 from .mesh import Mesh
-from .neighbors import build_index, radius_search
+from .neighbors import radius_search
 from .normals import face_areas
+from .point_index import build_index
 from .sample import SurfaceSamples, sample_surface
 
 _DENSEST = math.sqrt(2 / math.sqrt(3))  # distance between points of a hexagonal lattice with one point a unit of area

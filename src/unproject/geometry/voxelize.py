@@ -17,7 +17,8 @@ from ..reference.closest_point import closest_on_triangle
 from .bvh import Bvh, build_bvh
 from .isosurface import apply_affine, block_keys
 from .mesh import Mesh
-from .neighbors import build_index, knn, nearest
+from .neighbors import knn, nearest
+from .point_index import build_index
 from .points import PointCloud
 from .query import closest_point
 from .sparse_voxels import BLOCK, SparseGrid, make_sparse_grid, sparse_points

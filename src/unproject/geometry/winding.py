@@ -16,7 +16,8 @@ from ..reference import winding as reference
 from ..struct import TensorStruct
 from .batch import PointCloudBatch
 from .bvh import Bvh, build_bvh, check_offsets
-from .neighbors import build_index, knn
+from .neighbors import knn
+from .point_index import build_index
 from .points import PointCloud
 from .query import MeshLike, closest_point, mesh_and_tree
 from .rim import rim_cap

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import check_shape
-from ..geometry.neighbors import Neighbors, PointIndex, index_pair, nearest
+from ..geometry.neighbors import Neighbors, nearest
+from ..geometry.point_index import PointIndex, index_pair
 from ..struct import TensorStruct
 from .robust import Penalty, squared
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..errors import ArgumentError, check_shape
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex, build_index, nearest
+from ..geometry.neighbors import nearest
 from ..geometry.normals import face_normals
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.sample import sample_surface
 
 

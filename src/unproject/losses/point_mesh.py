@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ArgumentError, check_indices, check_shape
 from ..geometry.batch import MeshBatch
 from ..geometry.bvh import Bvh, check_offsets
-from ..geometry.neighbors import PointIndex, build_index
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.query import MeshLike, closest_point
 from ..ops.closest_to_face import closest_to_face, distance_to_face
 from ..reference.closest_point import closest_on_triangle

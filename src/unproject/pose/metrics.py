@@ -16,7 +16,8 @@ from ..camera.camera import Camera
 from ..camera.transform import camera_to_screen, screen_to_camera
 from ..errors import ArgumentError, check_shape
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, nearest
+from ..geometry.neighbors import nearest
+from ..geometry.point_index import build_index
 from ..render.rasterize import rasterize
 
 VSD_TOLERANCES = tuple(0.05 * k for k in range(1, 11))

@@ -11,8 +11,9 @@ from torch import Tensor
 from ..errors import ArgumentError, DataError, check_indices, check_shape
 from ..geometry.decimate import decimate
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex, build_index, knn, nearest
+from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import face_areas, face_normals
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.sample import sample_surface
 from ..render.texture import sample_texture
 from ..struct import TensorStruct
@@ -31,6 +32,7 @@ class ObjectModel(TensorStruct):
         mesh: float32, decimated, working frame.
         normals: [F, 3] of its faces.
         center: [3] float64, mesh frame. diameter: mesh units.
+        thinnest: length along the shortest principal axis, diameters.
         cloud: index of points [N, 3] on the whole surface. colors: [2, N, 3] their colours, sharp and blurred.
         is_colored: whether the colours vary, so that they tell something about the pose.
         key: hash of the mesh's content.
@@ -40,6 +42,7 @@ class ObjectModel(TensorStruct):
     normals: Tensor
     center: Tensor
     diameter: float
+    thinnest: float
     cloud: PointIndex
     colors: Tensor
     is_colored: bool
@@ -86,9 +89,16 @@ def make_object_model(mesh: Mesh, *, face_count: int = 12_000) -> ObjectModel:
         bare = decimate(bare, face_count)
     contrast = float(colors[1].std(0).max())
     return ObjectModel(
-        mesh=bare, normals=face_normals(bare.vertices, bare.faces), center=center, diameter=diameter, cloud=build_index(cloud),
-        colors=colors, is_colored=contrast > _LEAST_CONTRAST, key=_content_key(mesh),
+        mesh=bare, normals=face_normals(bare.vertices, bare.faces), center=center, diameter=diameter,
+        thinnest=_shortest(cloud), cloud=build_index(cloud), colors=colors, is_colored=contrast > _LEAST_CONTRAST, key=_content_key(mesh),
     )  # fmt: skip
+
+
+def _shortest(points: Tensor) -> float:
+    """Extent of points [N, 3] along that of their principal axes along which it is least."""
+    away = points.double() - points.double().mean(0)
+    low, high = (away @ torch.linalg.eigh(away.T @ away).eigenvectors).aminmax(dim=0)
+    return float((high - low).min())
 
 
 def colors_at(model: ObjectModel, points: Tensor, *, blurred: bool) -> Tensor:

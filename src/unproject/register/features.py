@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import check_shape
-from ..geometry.neighbors import PointIndex, index_of, radius_search
+from ..geometry.neighbors import radius_search
+from ..geometry.point_index import PointIndex, index_of
 from ..ops.point_features import BINS, normal_histograms
 
 _BLOCK = 1 << 24  # entries of a distance matrix at a time

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..camera.camera import check_rigid
 from ..errors import ArgumentError, DataError, check_shape
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex
+from ..geometry.point_index import PointIndex
 from ..geometry.points import PointCloud
 from ..lie.rotations import nearest_rotation
 from ..lie.se3 import se3_exp, se3_matrix

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, nearest
+from ..geometry.neighbors import nearest
+from ..geometry.point_index import build_index
 from ..geometry.points import PointCloud
 from .globally import normal_weights
 from .icp import IcpOptions, align_shapes

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import PointIndex, build_index, knn
+from ..geometry.neighbors import knn
 from ..geometry.normals import face_areas
 from ..geometry.pca import local_pca
+from ..geometry.point_index import PointIndex, build_index
 from ..geometry.points import PointCloud
 from ..geometry.sample import sample_points
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..camera.viewpoints import fibonacci_directions
 from ..geometry.bvh import Bvh, build_bvh
-from ..geometry.neighbors import build_index
+from ..geometry.point_index import build_index
 from ..geometry.query import occluded
 from .shape import Shape
 

@@ -9,7 +9,8 @@ import torch
 
 from ..errors import ArgumentError, MissingDependencyError
 from ..geometry.mesh import Mesh
-from ..geometry.neighbors import build_index, knn
+from ..geometry.neighbors import knn
+from ..geometry.point_index import build_index
 from ..geometry.points import PointCloud
 from ..io.interop import to_trimesh
 
