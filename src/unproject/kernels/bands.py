@@ -227,3 +227,14 @@ def fill_bands(begin, end, rows, job_offsets, shift, bands, cursor, items):
                 slot = cursor[image * bands + b]
                 items[slot] = job
                 cursor[image * bands + b] = slot + 1
+
+
+@kernel(inline="llvm")
+def open_band(b, band, height, images, job_offsets, offsets):
+    """Band b of all images: its image, its rows (first, one past the last), its jobs in the list of all bands (first, one past the last),
+    and what to add to a job for its face and to a vertex index for its point. Without lists, an image is one band of all its jobs."""
+    bands = (height + band - 1) // band
+    image, row_begin = b // bands, b % bands * band
+    first = offsets[b] if len(offsets) > 0 else job_offsets[image]
+    last = offsets[b + 1] if len(offsets) > 0 else job_offsets[image + 1]
+    return image, (row_begin, min(height, row_begin + band)), (first, last), images[image, 0] - job_offsets[image], images[image, 1]

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .bands import AHEAD, RUN, clip_face, fetch_vertices, pixel_lanes, put_vertex, row_of_three
+from .bands import AHEAD, RUN, clip_face, fetch_vertices, open_band, pixel_lanes, put_vertex, row_of_three
 from .jit import kernel
 from .lane_store import store_as, store_threes
 from .simd import (
@@ -181,8 +181,6 @@ def draw_bands(
     """
     height, width = size
     near, farthest = planes
-    bands = (height + band - 1) // band
-    listed = len(offsets) > 0
     peel = behind_face.size > 0
     keep = nearness.size > 0
     pitch = width + WIDTH  # lanes may begin at any pixel
@@ -194,10 +192,7 @@ def draw_bands(
     polygon, corners, prepared = np.empty((4, 3)), np.zeros(9 * RUN), np.zeros(PREPARED * RUN)
     target = (centers, pitch, near_buffer, face_buffer, old_near, old_face, peel)
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base = images[image, 1]
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
         for p in range(len(near_buffer)):
             near_buffer[p] = farthest
             face_buffer[p] = -1.0
@@ -207,9 +202,7 @@ def draw_bands(
                 for x in range(width):
                     old_near[row + x] = behind_nearness[image, y, x]
                     old_face[row + x] = behind_face[image, y, x]
-        first = offsets[b] if listed else job_offsets[image]
-        last = offsets[b + 1] if listed else job_offsets[image + 1]
-        scene = (points, flat, faces, images[image, 0] - job_offsets[image], base, items)
+        scene = (points, flat, faces, first_face, base, items)
         while first < last:
             first, count = take_triangles(first, last, scene, near, orthographic, cull, polygon, corners, prepared)
             prepare(corners, count, width, row_end, cull, prepared)

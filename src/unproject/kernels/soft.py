@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .bands import pixel_range
+from .bands import open_band, pixel_range
 from .jit import kernel
 from .lane_math import exp, total
 from .simd import WIDTH, bits, load, maximum, minimum, multiply_add, select, splat, store
@@ -125,21 +125,17 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
     _, _, radius, smallest, sharpness = look
     height, width = transmittance.shape[1:]
     real = transmittance.dtype.type
-    bands = (height + band - 1) // band
     pitch = (width + WIDTH - 1) // WIDTH * WIDTH
     buffer = np.empty(band * pitch, transmittance.dtype)
     centers = load((np.arange(WIDTH) + 0.5).astype(transmittance.dtype), 0)
     zero, one, least, floor = splat(real(0)), splat(real(1)), splat(real(smallest)), splat(real(smallest * 1e-6))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
-    listed = len(offsets) > 0
+    listed = len(items) > 0
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
         for p in range(len(buffer)):
             buffer[p] = real(1)
-        for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
+        for item in range(first, last):
             f = first_face + (items[item] if listed else item)
             _, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
             if rows[0] >= rows[1]:
@@ -174,16 +170,12 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
     _, _, radius, _, sharpness = look
     height, width, pitch = size
     real = flow.dtype.type
-    bands = (height + band - 1) // band
     centers = load((np.arange(WIDTH) + 0.5).astype(flow.dtype), 0)
     zero, one, scale, reach = splat(real(0)), splat(real(1)), splat(real(sharpness)), splat(real(radius * radius))
-    listed = len(offsets) > 0
+    listed = len(items) > 0
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
-        for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
+        for item in range(first, last):
             f = first_face + (items[item] if listed else item)
             corners, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
             if rows[0] >= rows[1]:

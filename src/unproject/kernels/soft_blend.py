@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from .bands import open_band
 from .jit import kernel
 from .lane_math import exp, total
 from .simd import WIDTH, bits, load, maximum, multiply_add, select, splat, store
@@ -59,7 +60,6 @@ def blend_bands(
     height, width = transmittance.shape[1:]
     channels = attributes.shape[1]
     real = transmittance.dtype.type
-    bands = (height + band - 1) // band
     pitch = (width + WIDTH - 1) // WIDTH * WIDTH
     size = band * pitch
     left_buffer, best_buffer = np.empty(size, transmittance.dtype), np.empty(size, transmittance.dtype)
@@ -68,12 +68,9 @@ def blend_bands(
     zero, one, least, floor = splat(real(0)), splat(real(1)), splat(real(smallest)), splat(real(smallest * 1e-6))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     hidden, nothing = splat(real(hides)), splat(real(NOTHING))
-    listed = len(offsets) > 0
+    listed = len(items) > 0
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
         more, offset, fall = attribute_bases[image], exponents[image, 0], exponents[image, 1]
         start, slope = splat(real(offset)), splat(real(fall))
         for p in range(size):
@@ -81,7 +78,7 @@ def blend_bands(
             best_buffer[p] = NOTHING
         for p in range(len(sums)):
             sums[p] = 0
-        for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
+        for item in range(first, last):
             f = first_face + (items[item] if listed else item)
             (i, j, k), (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
             if rows[0] >= rows[1]:
@@ -202,21 +199,17 @@ def blend_gradient(
     channels = attributes.shape[1]
     planes = count * height * pitch
     real = flow.dtype.type
-    bands = (height + band - 1) // band
     centers = load((np.arange(WIDTH) + 0.5).astype(flow.dtype), 0)
     zero, one = splat(real(0)), splat(real(1))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     hidden = splat(real(hides))
     corner_sums = np.empty(3 * channels * WIDTH, flow.dtype)
-    listed = len(offsets) > 0
+    listed = len(items) > 0
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
         more, offset, fall = attribute_bases[image], exponents[image, 0], exponents[image, 1]
         start, slope = splat(real(offset)), splat(real(fall))
-        for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
+        for item in range(first, last):
             f = first_face + (items[item] if listed else item)
             corners, (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
             if rows[0] >= rows[1]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .bands import open_band
 from .jit import kernel
 from .lane_math import exp
 from .simd import WIDTH, bits, first_bit, load, select, splat
@@ -29,21 +30,17 @@ def list_fragments(
     _, _, radius, sharpness = look
     height, width, pitch = size
     real = weight.dtype.type
-    bands = (height + band - 1) // band
     centers = load((np.arange(WIDTH) + 0.5).astype(weight.dtype), 0)
     zero, one = splat(real(0)), splat(real(1))
     scale, reach, enough = splat(real(sharpness)), splat(real(radius * radius)), splat(real(least))
     hidden = splat(real(-math.log(least)))
-    listed = len(offsets) > 0
+    listed = len(items) > 0
     for b in range(begin, end):
-        image = b // bands
-        row_begin = (b % bands) * band
-        row_end = min(height, row_begin + band)
-        base, first_face = images[image, 1], images[image, 0] - job_offsets[image]
+        image, (row_begin, row_end), (first, last), first_face, base = open_band(b, band, height, images, job_offsets, offsets)
         offset, fall = exponents[image, 0], exponents[image, 1]
         start, slope = splat(real(offset)), splat(real(fall))
         slot, room = starts[b], starts[b + 1]
-        for item in range(offsets[b] if listed else job_offsets[image], offsets[b + 1] if listed else job_offsets[image + 1]):
+        for item in range(first, last):
             f = first_face + (items[item] if listed else item)
             (i, j, k), (ox, oy, edges, sign), columns, rows = lay_face(real, flat, faces, f, base, look, width, row_begin, row_end)
             if rows[0] >= rows[1]:
