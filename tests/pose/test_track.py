@@ -12,13 +12,16 @@ import torch
 from unproject.camera.camera import Camera, perspective_camera
 from unproject.errors import ArgumentError, DataError
 from unproject.geometry.mesh import Mesh
-from unproject.geometry.primitives import icosphere
+from unproject.geometry.normals import vertex_normals
+from unproject.geometry.primitives import box, icosphere
 from unproject.io.video import VideoFrame
 from unproject.lie.so3 import so3_exp
 from unproject.pose.covered import at_pixels, is_covered
 from unproject.pose.judge import explained
 from unproject.pose.metrics import rotation_error_deg
 from unproject.pose.track import TrackOptions, TrackTarget, make_track_model, start, track_object, track_objects
+from unproject.pose.track_fit import fit_frame, with_looks
+from unproject.pose.track_search import again_at, best_twin
 from unproject.render.interpolate import interpolate
 from unproject.render.rasterize import rasterize
 
@@ -122,6 +125,42 @@ def test_an_object_of_the_colours_of_its_surroundings_is_lost_when_it_leaves_and
     assert any(step.lost for step in steps[5:13])
     assert not steps[-1].lost
     assert float(rotation_error_deg(steps[-1].camera_from_object, shown[-1])) < 4
+
+
+def painted_cube() -> Mesh:
+    """A cube, 60 units across, whose sides have different patterns of nearly the same colours."""
+    mesh = box((60.0, 60.0, 60.0), segments=8)
+    x, y, z = (mesh.vertices / 30).unbind(1)
+    tone = 0.5 + 0.15 * torch.sin(6 * x + 2 * y) * torch.cos(3 * z + y)
+    return replace(mesh, vertex_colors=torch.stack([tone + 0.15, tone + 0.03 * x, tone - 0.15], 1))
+
+
+def test_the_pattern_tells_in_which_of_its_rotations_a_symmetric_object_is() -> None:
+    mesh, camera, options, (pose,) = painted_cube(), camera_(), TrackOptions(), motion(1)
+    model, frame = make_track_model(mesh, options), picture(mesh, camera, pose)
+    assert len(model.twins) == 24
+    assert len(make_track_model(replace(mesh, vertex_colors=None), options).twins) == 1
+    state, _ = start(TrackTarget(mesh=mesh, camera_from_object=pose), frame, model, camera, options)
+    for twin in model.twins[::5]:
+        fit = fit_frame(pose @ twin, frame, model, camera, state.remembered, options)
+        fit = best_twin(with_looks(fit, frame, model, state.remembered.looks), frame, model, camera, state.remembered, options)
+        assert float(rotation_error_deg(fit.pose, pose)) < 2
+
+
+def test_what_is_found_is_judged_in_the_light_that_it_has_now() -> None:
+    mesh, camera, options, (pose,) = painted_shape(), camera_(), TrackOptions(), motion(1)
+    model, frames = make_track_model(mesh, options), []
+    fragments = rasterize(mesh.vertices, mesh.faces, replace(camera, camera_from_world=pose.float()))
+    normals = interpolate(vertex_normals(mesh.vertices, mesh.faces) @ pose[:3, :3].float().T, mesh.faces, fragments)
+    for side in (-1.0, 1.0):  # lit from either side
+        shade = torch.where(fragments.mask, (0.6 + 0.5 * side * normals[..., 0]).clamp(0.1, 1), 1.0)
+        frame = picture(mesh, camera, pose)
+        frames.append(replace(frame, color=(frame.color * shade[..., None]).round().to(torch.uint8)))
+    state, _ = start(TrackTarget(mesh=mesh, camera_from_object=pose), frames[0], model, camera, options)
+    before = with_looks(fit_frame(pose, frames[1], model, camera, state.remembered, options), frames[1], model, state.remembered.looks)
+    after = again_at(before, frames[1], model, camera, state.remembered, options)
+    assert after.alike > 1.1 * before.alike and after.quality > 1.2 * before.quality
+    assert float(rotation_error_deg(after.pose, pose)) < 2
 
 
 def test_a_sudden_turn_is_noticed_and_followed() -> None:

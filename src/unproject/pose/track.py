@@ -32,7 +32,7 @@ from .track_fit import (
     make_track_model,
     with_looks,
 )
-from .track_search import around, elsewhere, search
+from .track_search import around, best_twin, elsewhere, search
 from .track_state import TrackState, is_found, is_good, is_there, keep, learn_around
 from .view import render_view
 
@@ -43,6 +43,7 @@ _CLEARLY_BETTER, _CLEARLY_FITS = 0.1, 1.15  # share of the outline; factor of qu
 _FEWEST_PIXELS = 6.0
 _TRY_TURN, _TRY_DEPTH = 0.1, 0.03  # radians; share of the distance: around the last pose, where each frame's fit also begins
 _LONG, _NOW_AND_THEN = 20, 3  # doubtful frames in a row after which the whole image is searched too, and how often
+_SELDOM = 6  # one in so many frames, other turns of a symmetric shape are tried
 _KNOWN_LOOKS = 25.0  # grey levels: up to so much off, the mesh's own colours and the light do without earlier images
 _LOOK_TURN, _LOOK_DEPTH, _FINALISTS = 0.17, 0.06, 3  # radians; share of the distance; how many of them go on
 
@@ -189,19 +190,13 @@ def start(target: TrackTarget, frame: VideoFrame, model: TrackModel, camera: Cam
 
 def advance(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> tuple[TrackState, FrameFit]:
     """Take in one more frame."""
+    state = replace(state, age=state.age + 1)
     if state.lost:
         return search(state, frame, model, camera, options)
     fit = _follow(state, frame, model, camera, options)
     doubts = state.doubts + 1 if fit.rivals else 0
     state = replace(state, rivals=fit.rivals, doubts=doubts, unchecked=max(state.unchecked - 1, 0))
-    count = state.unchecked or (state.doubts if state.doubts >= _LONG else 1)
-    if options.search and fit.view is not None and count % _NOW_AND_THEN == 0:
-        other = elsewhere(state, frame, model, camera, options, part=count // _NOW_AND_THEN)
-        if state.unchecked:
-            is_better = is_found(other, state) and other.quality > _CLEARLY_FITS * fit.quality
-        else:
-            is_better = explains_better(other, fit, frame, model, camera, state.remembered)
-        fit = other if is_better else fit
+    fit = _compared(fit, state, frame, model, camera, options)
     if is_found(fit, state) if state.unchecked else is_there(fit, state):
         return keep(state, fit, frame, model, options), fit
     gone = fit.view is None or fit.trust < _GONE_BELOW
@@ -231,6 +226,21 @@ def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
         knowledge = replace(knowledge, keyframe=None)
     fit = finish(fit_frame(state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS))
     return replace(fit, rivals=()) if is_good(fit, state) else fit
+
+
+def _compared(fit: FrameFit, state: TrackState, frame: VideoFrame, model: TrackModel, camera: Camera, options: TrackOptions) -> FrameFit:
+    """The fit, or a better one from elsewhere in the image if there is reason to look there, or of another turn of a symmetric shape."""
+    count = state.unchecked or (state.doubts if state.doubts >= _LONG else 1)
+    if options.search and fit.view is not None and count % _NOW_AND_THEN == 0:
+        other = elsewhere(state, frame, model, camera, options, part=count // _NOW_AND_THEN)
+        if state.unchecked:
+            is_better = is_found(other, state) and other.quality > _CLEARLY_FITS * fit.quality
+        else:
+            is_better = explains_better(other, fit, frame, model, camera, state.remembered)
+        fit = other if is_better else fit
+    if state.age % (_NOW_AND_THEN if state.unchecked else _SELDOM) == 0:
+        fit = best_twin(fit, frame, model, camera, state.remembered, options)
+    return fit
 
 
 def _ahead(state: TrackState) -> Tensor:

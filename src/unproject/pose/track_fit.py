@@ -21,7 +21,9 @@ from .color_model import ColorModel
 from .covered import covered_pixels, is_covered
 from .judge import explained
 from .looks import Looks, learn_looks, painted_view
+from .object_model import make_object_model
 from .paint import Paint, coarse_paint, coat_of, make_paint, paint_on
+from .symmetry import find_symmetries
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
 from .track_terms import Evidence, TermsFit, fit_terms, precision_of_motion
 from .view import Contour, View, contour_of, render_view, surface_of
@@ -34,6 +36,7 @@ _SURPRISE = 10.0  # nats
 _MEMORY = 0.8  # share of that difference that is kept for the next frame
 _WEAK_BELOW = 0.25  # trust
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
+_TWINS_APART = 0.45  # radians: nearer ones are tried for each frame anyway, and an axis of revolution would have many
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -60,7 +63,10 @@ class TrackOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackModel(TensorStruct):
-    """What a mesh is to the tracker: float32, around its centre, not too many faces."""
+    """What a mesh is to the tracker: float32, around its centre, not too many faces.
+
+    twins: [T, 4, 4] float64 turns after which the shape, but not its colours, is where it was; the identity first.
+    """
 
     mesh: Mesh
     coarse: Mesh
@@ -70,6 +76,7 @@ class TrackModel(TensorStruct):
     paint: Paint | None
     paint_seen: Paint | None
     coarse_paint: Tensor | None
+    twins: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +174,20 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         paint=paint,
         paint_seen=None if paint is None else paint_on(paint, bare),
         coarse_paint=None if paint is None else coarse_paint(paint, coarse),
+        twins=torch.eye(4, dtype=torch.float64)[None] if paint is None or paint.is_plain else _twins(mesh, center),
     )
+
+
+def _twins(mesh: Mesh, center: Tensor) -> Tensor:
+    """[T, 4, 4] symmetries of the shape of a mesh after it was moved by -center [3], the identity first; some of those near each other."""
+    motions = find_symmetries(make_object_model(mesh), ignore_colors=True).motions.clone()
+    motions[:, :3, 3] += motions[:, :3, :3] @ center - center
+    apart = [motions[0]]
+    for motion in motions[1:]:
+        turns = torch.stack([motion[:3, :3] @ other[:3, :3].T for other in apart])
+        if float(so3_log(turns).norm(dim=1).min()) > _TWINS_APART:
+            apart.append(motion)
+    return torch.stack(apart)
 
 
 def fit_frame(
@@ -261,15 +281,21 @@ def _worth(
     return _PIXELS * likely.double() - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
 
 
+def worth_of(poses: Tensor, fit: FrameFit, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge) -> Tensor:
+    """[N] nats by which poses [N, 4, 4] explain a frame of which a fit knows what is in front; to be compared with each other only."""
+    assert fit.view is not None and fit.covered is not None
+    return _PIXELS * explained(
+        poses, frame.color, knowledge.colors, model.mesh, camera, covered=fit.covered, view=fit.view, paint=model.paint_seen,
+        looks=knowledge.looks,
+    )  # fmt: skip
+
+
 def explains_better(one: FrameFit, other: FrameFit, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge) -> bool:
     """Whether a fit explains the frame so much better than another that it need not be near to where the object was expected."""
     if one.view is None or other.view is None or other.covered is None:
         return other.view is None
-    likely = explained(
-        torch.stack([one.pose, other.pose]), frame.color, knowledge.colors, model.mesh, camera, covered=other.covered, view=other.view,
-        paint=model.paint_seen, looks=knowledge.looks,
-    )  # fmt: skip
-    return _PIXELS * float(likely[0] - likely[1]) > _SURPRISE
+    worths = worth_of(torch.stack([one.pose, other.pose]), other, frame, model, camera, knowledge)
+    return float(worths[0] - worths[1]) > _SURPRISE
 
 
 def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions) -> Evidence:

@@ -51,6 +51,7 @@ class TrackState(TensorStruct):
         rivals: other poses that explained the last frame nearly as well, if it was doubtful.
         doubts: doubtful frames in a row.
         unchecked: frames left in which it is still looked for elsewhere after it was found.
+        age: frames since the first.
     """
 
     pose: Tensor
@@ -66,6 +67,7 @@ class TrackState(TensorStruct):
     rivals: tuple[Rival, ...] = ()
     doubts: int = 0
     unchecked: int = 0
+    age: int = 0
 
 
 def is_good(fit: FrameFit, state: TrackState) -> bool:
