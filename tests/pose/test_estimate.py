@@ -337,12 +337,13 @@ def test_colours_of_the_mesh_tell_it_from_what_lies_in_the_box() -> None:
     truth = torch.zeros(60, 60, dtype=torch.bool)
     truth[18:42, 12:24], truth[34:42, 12:48] = True, True  # an L, not in the middle of its box
     palette = torch.tensor([[0.9, 0.26, 0.13]]).expand(50, 3)  # in brighter light
+    camera = up.perspective_camera(image_size=(60, 60), fx=60.0)
     overlaps: list[tuple[float, float]] = []
     for seed in range(4):
         noise = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(seed))
         picture = torch.nn.functional.interpolate(noise, size=(60, 60), mode="bilinear")[0].permute(1, 2, 0).contiguous()
         picture[truth] = torch.tensor([0.7, 0.2, 0.1])
-        guesses = [segment_box(picture, (12, 18, 48, 42), palette=colors, image_size=(60, 60)) for colors in (palette, None)]
+        guesses = [segment_box(picture, (12, 18, 48, 42), palette=colors, camera=camera) for colors in (palette, None)]
         told, plain = (float((guess * truth).sum() / torch.maximum(guess, truth.float()).sum()) for guess in guesses)
         assert told > plain
         overlaps.append((told, plain))

@@ -11,11 +11,12 @@ from torch import Tensor
 from ..errors import DataError
 from ..struct import TensorStruct
 from .observation import PoseImage
+from .planes import BAND, main_plane
 
 _LEAST_PX = 18.0  # an object that would look smaller is too far away to be told
-_MOST_PLANES, _TRIES, _SAMPLE = 4, 200, 4000
+_MOST_PLANES, _SAMPLE = 4, 4000
 _PLANE_SHARE, _PLANE_LENGTH = 0.08, 2.0  # of the points; diameters: smaller planes may be sides of the object
-_BAND, _THINNEST, _THICKEST = 0.04, 0.012, 0.05  # diameters: half the thickness of a plane, while it is sought and in the end
+_THINNEST, _THICKEST = 0.012, 0.05  # diameters: half the thickness of a plane in the end
 _JUMP = 0.06  # diameters between neighbouring pixels of different things
 _LEAST_PIECE = 60  # pixels
 _SMALLEST, _LARGEST = 0.12, 1.6  # diameters: length of a piece that may be the object
@@ -87,23 +88,15 @@ def _off_planes(points: Tensor) -> Tensor:
         if len(rest) < 500:
             break
         sample = rest[torch.randperm(len(rest), generator=generator)[:_SAMPLE]]
-        a, b, c = (sample[torch.randint(len(sample), (_TRIES,), generator=generator)] for _ in range(3))
-        normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
-        offset = (normal * a).sum(1)
-        most = ((sample @ normal.T - offset).abs() < _BAND).sum(0).argmax()
-        plane, at = normal[most], offset[most]
-        for _ in range(3):
-            on = sample[(sample @ plane - at).abs() < _BAND]
-            if len(on) < 3:
-                break
-            plane = torch.linalg.eigh((on - on.mean(0)).T @ (on - on.mean(0))).eigenvectors[:, 0]
-            at = on.mean(0) @ plane
+        found = main_plane(sample, generator)
+        assert found is not None
+        plane, at = found
         gap = (sample @ plane - at).abs()
-        on = sample[gap < _BAND]
+        on = sample[gap < BAND]
         if len(on) < _PLANE_SHARE * len(sample):
             break
         reach = on.double().sub(on.mean(0)).norm(dim=1).quantile(0.9)
-        thickness = float((4 * gap[gap < _BAND].median()).clamp(_THINNEST, _THICKEST))
+        thickness = float((4 * gap[gap < BAND].median()).clamp(_THINNEST, _THICKEST))
         flat = left & ((points @ plane - at).abs() < thickness)
         if float(reach) < 0.5 * _PLANE_LENGTH:
             break

@@ -13,6 +13,7 @@ from .refine import Scored
 from .views import Views
 
 _MOST_HIDDEN, _LEAST_HIDDEN = 0.4, 0.9  # shares of an object's length that are seen, if something hides one end
+_HARDLY_MEASURED = 0.25  # share of the pixels that show an object
 _CUTS = 8  # directions in which something may hide a part
 
 
@@ -92,7 +93,7 @@ def place_by_box(image: PoseImage, views: Views, rotations: Tensor, view: Tensor
     size = high - low
     wanted = torch.tensor([(x1 - x0) / fx, (y1 - y0) / fy], dtype=torch.float64)
     depth = (size[:, 0] * size[:, 1] / (wanted[0] * wanted[1])).sqrt()
-    measured = _median_depth(image, _middle_of_box(image))
+    measured = _median_depth(image, _middle_of_box(image), least=0.0)  # if it is what lies behind, it is not far behind
     if measured is not None:
         depth = measured + views.nearer.double()[view]
     position = depth[:, None] * ray
@@ -137,11 +138,12 @@ def _extent(image: PoseImage) -> Tensor:
     return (pixels - k[:2, 2]) / k[[0, 1], [0, 1]]
 
 
-def _median_depth(image: PoseImage, where: Tensor) -> float | None:
+def _median_depth(image: PoseImage, where: Tensor, *, least: float = _HARDLY_MEASURED) -> float | None:
+    """Median of what is measured at pixels [H, W]; None if that is less than a share of them, and may lie behind the object's edges."""
     if image.depth is None:
         return None
     values = image.depth[where & (image.depth > 0)]
-    return float(values.median()) if len(values) >= 5 else None
+    return float(values.median()) if len(values) >= max(5.0, least * float(where.sum())) else None
 
 
 def _middle_of_box(image: PoseImage) -> Tensor:

@@ -10,16 +10,20 @@ from torch import Tensor
 
 from ..camera.camera import Camera, check_camera
 from ..camera.undistortion import undistort_image, undistorted_camera
+from ..camera.viewpoints import fibonacci_viewpoints
 from ..errors import ArgumentError, DataError, describe
 from ..render.rasterize import rasterize
 from ..struct import TensorStruct
 from .mask_edge import settle_outline
 from .object_model import ObjectModel, check_scale
 from .observation import PoseImage
-from .segment import segment_box
+from .segment import middle_prior, segment_box
 from .segment_by_pose import segment_by_pose
+from .views import box_fill, render_views
 
 _WHERE = "estimate_pose"
+_FEW_VIEWS = 60
+_LEAST_FILL, _MOST_FILL = 0.05, 0.5  # a box may bound what is seen of a hidden object: it fills no more, whatever its shape
 _LEAST_EXPLAINED = 0.3  # share of a guessed foreground: below, the mesh's colours or the pose are wrong
 _OUTLINE_REACH, _OUTLINE_LEAST_PX = 0.06, 3.0  # how far off a mask's outline may be: share of its longer side, or pixels
 _SURELY_TOLD = 0.75  # share of the middle of a mask that must look as the pose says, for its outline to be moved
@@ -94,8 +98,18 @@ def guess_foreground(image: PoseImage, model: ObjectModel, *, prior: Tensor | No
         prior: [H, W] where a pose shows the object.
     """
     palette = model.colors[0][::10] if model.is_colored else None
-    share = segment_box(image.color, image.box, depth=image.depth, prior=prior, palette=palette, image_size=image.camera.image_size)
+    share = segment_box(
+        image.color, image.box, depth=image.depth, prior=_box_prior(model, image) if prior is None else prior, palette=palette,
+        thinnest=model.thinnest, camera=image.camera,
+    )  # fmt: skip
     return replace(image, foreground=share, is_sharp=False)
+
+
+def _box_prior(model: ObjectModel, image: PoseImage) -> Tensor:
+    """[H, W] where an object may be expected in its box: thin ones fill less of it."""
+    views = render_views(model, fibonacci_viewpoints(_FEW_VIEWS, 3.0, dtype=torch.float64), size=48, point_count=16)
+    fill = box_fill(views, (image.box[2] - image.box[0]) / (image.box[3] - image.box[1]))
+    return middle_prior(image.box, image.camera.image_size, fill=min(max(fill, _LEAST_FILL), _MOST_FILL))
 
 
 def told_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImage:

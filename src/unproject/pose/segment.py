@@ -5,23 +5,29 @@ Source: the idea of GrabCut (Rother et al. 2004) with histograms and a few mean-
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from ..camera.camera import Camera
 from .color_model import color_index
+from .planes import rising_odds
 
 _SIDE = 32
 EVEN = 1 / _SIDE**3  # probability of a bin if all colours are alike
 _ROUNDS, _SMOOTHING_STEPS = 5, 4
 _PULL = 2.2  # of like-coloured neighbours
 _MOST_ODDS = 3.0
+_WELL_MEASURED = 0.5  # share of a box's middle with depth, from which on depth counts fully: of less, most lies at edges
+_USUAL_FILL = 0.47  # share of a box that its object fills, if nothing is known
 _GAINS = (0.35, 0.5, 0.65, 0.8, 0.95, 1.1)  # of display-encoded colours, from shade to strong light
 _EXPECTED = 0.6  # share of the mesh's colours beside those of the picture
 
 
 def segment_box(
     color: Tensor | None, box: tuple[float, float, float, float], *, depth: Tensor | None = None, prior: Tensor | None = None,
-    palette: Tensor | None = None, image_size: tuple[int, int],
+    palette: Tensor | None = None, thinnest: float = 1.0, camera: Camera,
 ) -> Tensor:  # fmt: skip
     """Probability [H, W] that each pixel shows the object; 0 outside of the box.
 
@@ -31,16 +37,22 @@ def segment_box(
         depth: [H, W] in diameters of the object, 0 unknown.
         prior: [H, W] probability that is known before (a rendered pose); by default the middle of the box is likelier.
         palette: [N, 3] colours of the object's surface, as its mesh has them, or None.
+        thinnest: length of the object along its shortest axis, diameters.
+        camera: of the image.
     """
-    height, width = image_size
+    height, width = camera.image_size
     inside, r = _box_window(box, height, width)
     top, bottom, left, right = r
     window = (slice(top, bottom), slice(left, right))
     in_box = inside[window]
-    start = _middle_prior(box, height, width)[window] if prior is None else prior[window]
+    start = (middle_prior(box, camera.image_size) if prior is None else prior)[window]
     logit = torch.logit(start.clamp(0.05, 0.95))
     if depth is not None:
-        logit = logit + _depth_odds(depth[window], in_box, start)
+        likely = start * in_box
+        measured = float((likely * (depth[window] > 0)).sum()) / max(float(likely.sum()), 1e-6)
+        odds = rising_odds(depth[window], in_box, camera, (top, left), thinnest=thinnest)
+        odds = odds + _depth_odds(depth[window], in_box, torch.sigmoid(logit + odds))
+        logit = logit + min(1.0, measured / _WELL_MEASURED) * odds
     share = torch.where(in_box, torch.sigmoid(logit), torch.zeros_like(logit))
     if color is not None:
         share = _by_colors(color[window], in_box, logit, share, None if palette is None else _lit_palette(palette))
@@ -119,13 +131,15 @@ def _box_window(box: tuple[float, float, float, float], height: int, width: int)
     return inside, (top, bottom, left, right)
 
 
-def _middle_prior(box: tuple[float, float, float, float], height: int, width: int) -> Tensor:
-    """The middle of a box shows the object more likely than its corners."""
+def middle_prior(box: tuple[float, float, float, float], image_size: tuple[int, int], *, fill: float = _USUAL_FILL) -> Tensor:
+    """Probability [H, W] that pixels show the object of a box, higher in its middle than in its corners, and about `fill` on average."""
     x0, y0, x1, y1 = box
+    height, width = image_size
     x = (torch.arange(width) + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1e-6)
     y = (torch.arange(height) + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1e-6)
     radius = (x.square()[None] + y.square()[:, None]).sqrt()
-    return (0.85 - 0.5 * radius).clamp(0.1, 0.8)
+    usual = torch.logit((0.85 - 0.5 * radius).clamp(0.1, 0.8))
+    return torch.sigmoid(usual + math.log(fill / (1 - fill)) - math.log(_USUAL_FILL / (1 - _USUAL_FILL)))
 
 
 def _depth_odds(depth: Tensor, in_box: Tensor, start: Tensor) -> Tensor:

@@ -221,7 +221,9 @@ def _everywhere(views: Views, image: PoseImage, options: SolverOptions) -> tuple
     guessed = image.foreground is None or not image.is_sharp
     placed = [boxed] if guessed else [place_by_mask(image, views, rotations, view)]
     if image.depth is not None:
-        return placed[0], view
+        if guessed and image.foreground is not None:
+            placed.append(place_by_mask(image, views, rotations, view))
+        return torch.cat(placed), view.repeat(len(placed))
     if not guessed:
         placed.append(boxed)
     behind, seen = place_behind(image, views, rotations, view)

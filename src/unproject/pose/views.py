@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from .object_model import ObjectModel, colors_at
 
 VERSION = 4
 _CHUNK = 32
+_TURNS, _ASPECT_SPREAD = 24, 0.25  # turns by up to half a circle; how far the logarithm of a box's aspect may be off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,22 @@ def template_views(model: ObjectModel, *, count: int, distance: float, folder: P
         except OSError:
             pass  # a cache that cannot be written costs time only
     return views
+
+
+def box_fill(views: Views, aspect: float) -> float:
+    """Share of the box around the object that its silhouette fills, on average over the turns whose box has about such an aspect.
+
+    Args:
+        aspect: width over height of the box.
+    """
+    angle = torch.arange(_TURNS) * (torch.pi / _TURNS)
+    axes = torch.stack([torch.stack([angle.cos(), angle.sin()], 1), torch.stack([-angle.sin(), angle.cos()], 1)], 1)
+    flat = views.rim @ views.poses[:, :2, :3].float().transpose(1, 2)
+    turned = torch.einsum("tij,vcj->vtci", axes, flat)
+    width, height = (turned.amax(2) - turned.amin(2)).clamp(min=1e-6).unbind(-1)
+    fill = (views.areas.float()[:, None] / (width * height)).clamp(max=1.0)
+    likely = torch.exp(-((width / height).log() - math.log(aspect)).square() / (2 * _ASPECT_SPREAD**2)) + 1e-6
+    return float((likely * fill).sum() / likely.sum())
 
 
 def _render(model: ObjectModel, poses: Tensor, size: int, point_count: int, rim_count: int, blurred: bool) -> Views:
