@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from unproject.errors import ArgumentError, DataError
-from unproject.fit.extract import keep_supported_parts
+from unproject.fit import extract
+from unproject.fit.extract import keep_supported_parts, refine_mesh
 from unproject.fit.quality import fit_quality
 from unproject.fit.step import FitStep
 from unproject.fit.surface import SurfaceOptions, reconstruct_surface, surface_from_points
@@ -330,3 +331,17 @@ def test_quality_of_a_fit_against_its_scan() -> None:
     quality = fit_quality(PointCloud(positions=points, normals=3 * normals), fit(points, normals))  # normals of any length
     assert quality.watertight and quality.genus == 0 and quality.self_intersections == 0
     assert quality.f_score > 0.95 and quality.normal_consistency is not None and quality.normal_consistency > 0.99
+
+
+def test_finer_faces_turn_with_a_round_surface_and_large_meshes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = icosphere(3)
+
+    def tilt(mesh: Mesh) -> float:
+        middle = torch.nn.functional.normalize(mesh.vertices, dim=1)[mesh.faces]
+        return float((face_normals(mesh.vertices, mesh.faces)[:, None] * middle).sum(2).clamp(max=1).arccos().mean())
+
+    fine = refine_mesh(ball)
+    assert fine.face_count == 4 * ball.face_count
+    assert tilt(fine) < 0.55 * tilt(ball)
+    monkeypatch.setattr(extract, "_MOST_FACES", fine.face_count - 1)
+    assert refine_mesh(ball) is ball

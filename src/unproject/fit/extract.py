@@ -14,6 +14,7 @@ from ..geometry.mesh import Mesh
 from ..geometry.neighbors import knn, nearest
 from ..geometry.normals import face_areas
 from ..geometry.point_index import build_index
+from ..geometry.subdivide import subdivide_loop
 from ..geometry.topology import boundary_vertices, make_topology
 from ..struct import TensorStruct
 from .implicit import Lattice, node_positions
@@ -22,6 +23,7 @@ _UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (co
 _CHUNK = 1 << 20
 _REACH = 4.0  # spacings of the points: gaps up to twice as wide are no holes
 _APART = 0.2  # longest sides between the points and a surface that is none of theirs
+_MOST_FACES = 1_500_000
 _SHRINK, _GROW = 0.5, -0.53  # waves longer than about 10 edges keep their height
 
 
@@ -76,6 +78,14 @@ def fair_mesh(mesh: Mesh, *, rounds: int = 2) -> Mesh:
     return replace(mesh, vertices=vertices)
 
 
+def refine_mesh(mesh: Mesh) -> Mesh:
+    """Four faces for each, smoothly joined: flat ones as large as a cell cannot show how the normal turns within it.
+
+    Meshes that would get very many faces stay as they are: their faces are small already.
+    """
+    return mesh if 4 * mesh.face_count > _MOST_FACES else subdivide_loop(mesh)
+
+
 def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float) -> Support:
     """Which vertices have points near: within a few times the points' own spacing there, beyond what noise and lattice explain."""
     index = build_index(points)
@@ -105,6 +115,13 @@ def keep_supported_parts(mesh: Mesh, points: Tensor, areas: Tensor, *, smallest:
     keep = (backed >= smallest * backed.sum()) & (backed >= 0.1 * whole)
     keep[backed.argmax()] = True
     return compact(Mesh(vertices=mesh.vertices, faces=mesh.faces[keep[component]]))
+
+
+def colors_near(vertices: Tensor, points: Tensor, colors: Tensor, *, spacing: float) -> Tensor:
+    """Colours [V, C] at vertices, from those [P, C] of the points [P, 3] near, which are about `spacing` apart."""
+    found = knn(vertices, points, min(4, points.shape[0]))
+    weight = 1 / (found.squared_distance + (0.25 * spacing) ** 2)
+    return (colors[found.index] * (weight / weight.sum(1, keepdim=True))[:, :, None].to(colors.dtype)).sum(1)
 
 
 def unsupported_share(mesh: Mesh, supported: Tensor) -> float:

@@ -100,6 +100,17 @@ def interpolate(lattice: Lattice, values: Tensor, points: Tensor) -> tuple[Tenso
     return value, gradient / lattice.spacing
 
 
+def crossed_places(lattice: Lattice, values: Tensor) -> Tensor:
+    """Centres [C, 3] of the cells' eighths at nodes where the function changes its sign to a neighbour: where the surface passes."""
+    inner = inner_nodes(lattice).nonzero()[:, 0]
+    negative = values < 0
+    changes = torch.zeros(len(inner), dtype=torch.bool)
+    for column in (1, 3, 5, 7):
+        changes |= negative[inner] != negative[lattice.columns[inner, column].long()]
+    changes |= (negative[inner] != negative[inner - 1]) | (negative[inner] != negative[inner + 1])
+    return node_positions(lattice)[inner[changes]] + 0.25 * lattice.spacing
+
+
 @dataclass(frozen=True)
 class Continued:
     """A function on a lattice, continued outside of it by the nearest node's value."""

@@ -24,18 +24,20 @@ from ..geometry.topology import boundary_vertices, make_topology
 from .extract import (
     Support,
     bridge_narrow,
+    colors_near,
     extract_mesh,
     fair_mesh,
     is_apart,
     is_flat,
     keep_supported_parts,
     measure_support,
+    refine_mesh,
     trim_mesh,
     unsupported_share,
 )
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
-from .implicit import Continued, Lattice, inner_nodes, make_lattice, node_positions
+from .implicit import Continued, Lattice, crossed_places, make_lattice, node_positions
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
@@ -291,19 +293,8 @@ def _solve_coarse(work: _Work) -> Stage:
         current = first_state(problem, state["normals"])
         for _ in range(2):
             current = solve_round(problem, current, state["lengths"].clamp(min=0.5 * problem.lattice.spacing))
-        work.start_level(level + 1, _passes(problem.lattice, current.values), Continued(problem.lattice, current.values))
+        work.start_level(level + 1, crossed_places(problem.lattice, current.values), Continued(problem.lattice, current.values))
         yield {"noise": current.noise * float(work.frame.scale)}, None
-
-
-def _passes(lattice: Lattice, values: Tensor) -> Tensor:
-    """Centres [C, 3] of the cells' eighths at nodes where the function changes its sign to a neighbour: where the surface passes."""
-    inner = inner_nodes(lattice).nonzero()[:, 0]
-    negative = values < 0
-    changes = torch.zeros(len(inner), dtype=torch.bool)
-    for column in (1, 3, 5, 7):
-        changes |= negative[inner] != negative[lattice.columns[inner, column].long()]
-    changes |= (negative[inner] != negative[inner - 1]) | (negative[inner] != negative[inner + 1])
-    return node_positions(lattice)[inner[changes]] + 0.25 * lattice.spacing
 
 
 def _solve(work: _Work) -> Stage:
@@ -344,7 +335,7 @@ def _extract(work: _Work) -> Stage:
     mesh = _trimmed(work, mesh, support)
     if mesh.face_count == 0 or is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
-    mesh = cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh
+    mesh = refine_mesh(cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh)
     work.state.update(vertices=mesh.vertices, faces=mesh.faces)
     yield {"unsupported": share, "faces": float(mesh.face_count)}, _finish(work, mesh)
 
@@ -382,12 +373,9 @@ def _grow_lattice(work: _Work, places: Tensor) -> None:
 
 def _finish(work: _Work, mesh: Mesh) -> Mesh:
     """The mesh in the input's frame and dtype, with colours of the points near."""
-    colors = None
-    if work.points.colors is not None:
-        source = work.points.colors[work.state["kept"]]
-        found = knn(mesh.vertices, work.scene.points, min(4, work.scene.points.shape[0]))
-        weight = 1 / (found.squared_distance + (0.25 * work.scene.spacing) ** 2)
-        colors = (source[found.index] * (weight / weight.sum(1, keepdim=True))[:, :, None].to(source.dtype)).sum(1)
+    colors = work.points.colors
+    if colors is not None:
+        colors = colors_near(mesh.vertices, work.scene.points, colors[work.state["kept"]], spacing=work.scene.spacing)
     world = work.frame.mesh_to_world(mesh, work.points.positions.dtype)
     return Mesh(vertices=world.vertices, faces=world.faces, vertex_colors=colors)
 
