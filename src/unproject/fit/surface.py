@@ -37,7 +37,7 @@ from .extract import (
 )
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
-from .implicit import Continued, Lattice, crossed_places, make_lattice, node_positions
+from .implicit import Continued, Lattice, crossed_places, interpolate, make_lattice, node_positions
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
@@ -360,11 +360,19 @@ def _lengths_on(work: _Work, mesh: Mesh) -> Tensor:
 
 
 def _grow_lattice(work: _Work, places: Tensor) -> None:
-    """More nodes around places where the surface ran out of the lattice, and a new solution with them."""
+    """More nodes around places where the surface ran out of the lattice, and a new solution with them.
+
+    The first guess, which is closed, says how it goes on there; the function itself would go straight on, out of an open tube forever.
+    """
     final, state = work.kept("final"), work.state
     old = work.problem.lattice
+
+    def extended(nodes: Tensor) -> Tensor:
+        value, _ = interpolate(old, final.values, nodes)
+        return torch.where(value.isnan(), evaluate_guess(work.guess, nodes), value)
+
     passes = torch.cat([state["passes"], places])
-    work.start_level(int(state["level"]), passes, Continued(old, final.values))
+    work.start_level(int(state["level"]), passes, extended)
     problem = work.problem
     relief = Continued(old, final.relief)(node_positions(problem.lattice))
     current = replace(final, values=problem.guess, relief=relief)
