@@ -17,6 +17,7 @@ from .solve import FINEST_SIZE, STAGES, SolverOptions, between_cameras, by_rende
 _THIN, _AROUND = 0.03, 0.15  # of the box's longer side: what is thinner is an inexact outline; how far the hidden outline may lie off
 _LEAST = 0.04  # of the object's pixels
 _ROUNDS = 3
+_SAME = 0.02  # of the object's pixels
 _FAR = 0.1  # in cost behind the best pose: not worth the time
 
 
@@ -28,10 +29,12 @@ def refine_past_hidden(
     poses = []
     near = scored.cost < scored.cost.min() + _FAR
     for pose, worth in zip(scored.poses, near.tolist()):
-        for _ in range(_ROUNDS if worth else 0):
+        before: Sequence[PoseImage] = images
+        for turn in range(_ROUNDS if worth else 0):
             seen = [without_hidden(model, image, between_cameras(image, images[0], model) @ pose) for image in images]
-            if all(new is old for new, old in zip(seen, images)):
+            if all(new is old or (turn > 0 and _is_alike(new, old)) for new, old in zip(seen, before)):
                 break
+            before = seen
             sights = finest_sights(seen, weights, model, options)
             for size, scale in ((144, STAGES[2]), (FINEST_SIZE, STAGES[3])):
                 pose = refine(pose[None], by_rendering(model, size), sights, scale, rounds=2, orbit=orbit).poses[0]
@@ -56,6 +59,15 @@ def without_hidden(model: ObjectModel, image: PoseImage, pose: Tensor) -> PoseIm
     if float(hidden.sum()) < _LEAST * float(shown.sum()):
         return image
     return replace(image, known=image.known & (visible | ~_grown(hidden, around)), is_boxed=False)
+
+
+def _is_alike(one: PoseImage, other: PoseImage) -> bool:
+    """Whether two images of the same size say the same of nearly all pixels: poses refined in both are the same."""
+    if one.foreground is None or other.foreground is None:
+        return one.foreground is other.foreground
+    share = torch.where(one.known, one.foreground, 0.0) - torch.where(other.known, other.foreground, 0.0)
+    differs = (one.known != other.known) | (share.abs() > 0.5)
+    return one.is_boxed == other.is_boxed and float(differs.sum()) <= _SAME * float((one.foreground > 0.5).sum())
 
 
 def _grown(mask: Tensor, reach: int) -> Tensor:
