@@ -345,3 +345,17 @@ def test_finer_faces_turn_with_a_round_surface_and_large_meshes_stay(monkeypatch
     assert tilt(fine) < 0.55 * tilt(ball)
     monkeypatch.setattr(extract, "_MOST_FACES", fine.face_count - 1)
     assert refine_mesh(ball) is ball
+
+
+def test_an_open_neck_is_closed_near_its_rim() -> None:
+    generator = torch.Generator().manual_seed(0)
+    radius, rim = 0.25, (1 - 0.25**2) ** 0.5 + 0.6
+    ball = torch.nn.functional.normalize(torch.randn(5000, 3, generator=generator), dim=1)
+    ball = ball[(ball[:, :2].norm(dim=1) > radius) | (ball[:, 2] < 0)]
+    angle = 2 * torch.pi * torch.rand(5000 // 6, generator=generator)
+    height = rim - 0.6 * torch.rand(5000 // 6, generator=generator)
+    bottle = torch.cat([ball, torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=1)])
+    bottle = bottle + 0.02 * torch.randn(bottle.shape, generator=generator)
+    mesh = surface_from_points(PointCloud(positions=bottle), SurfaceOptions(holes="closed"))
+    assert classify_surface(mesh_topology(mesh)).watertight
+    assert float(mesh.vertices[:, 2].max()) < rim + 2 * radius
