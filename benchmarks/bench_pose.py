@@ -201,8 +201,11 @@ def draw_curves(trials: list[Trial], times: dict[str, list[tuple[int, float]]]) 
     axes[0].plot([e + 5 for e in edges], [100 * sum(s) / len(s) if s else math.nan for s in shares], "o-")
     axes[0].set(xlabel="start error (degrees)", ylabel="below 5 degrees (%)", ylim=(0, 103))
     for axis, (name, values) in zip(axes[1:], times.items()):
-        axis.plot([v[0] for v in values], [v[1] for v in values], "o-")
-        axis.set(xlabel=name, ylabel="seconds an image", ylim=(0, None), xscale="log")
+        sizes, seconds = zip(*values)
+        axis.plot(sizes, seconds, "o-")
+        axis.set(xlabel=name, ylabel="seconds an image", ylim=(0, 1.1 * max(seconds)), xscale="log")
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
     FIGURES.mkdir(exist_ok=True)
     figure.savefig(FIGURES / "pose.png", dpi=110)
     plt.close(figure)
@@ -249,7 +252,9 @@ def main() -> None:
             draw_curves(trials, sizes)
     write_json(options.json, tables)
     if options.write:
-        write_results("bench_pose", tables, notes="![Success against the start's error; time](figures/pose.png)")
+        name = lambda path: "the coloured pot" if path is None else path.name
+        objects = f"Object: {name(mine.mesh)}; for rough starts: {name(mine.start_mesh or mine.mesh)}."
+        write_results("bench_pose", tables, notes=f"{objects}\n\n![Success against the start's error; time](figures/pose.png)")
 
 
 if __name__ == "__main__":
