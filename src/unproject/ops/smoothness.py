@@ -16,6 +16,7 @@ from ..reference import smoothness as reference
 from .dispatch import for_each_slice, parallel_for, slice_count
 from .examples import example
 from .operator import operator
+from .twice import differentiate_twice
 
 
 def smallest_sine(dtype: torch.dtype) -> float:
@@ -167,22 +168,13 @@ def _register_gradient(op: Any, reference_loss: Callable[..., Tensor]) -> None:
         inputs = [next(rest) if plain is None else plain[0] for plain in ctx.plain]
         result = None if of_loss is None else of_loss * gradient
         if of_gradient is not None:
-            product = _hessian_product(reference_loss, inputs, of_gradient)
+            vertices, *constants = inputs
+            loss = lambda points: reference_loss(points, *constants)
+            product, _ = differentiate_twice(loss, [vertices], [vertices.new_ones(())], [of_gradient])
             result = product if result is None else result + product
         return result, *([None] * (len(inputs) - 1))
 
     op.register_autograd(backward, setup_context=setup_context)
-
-
-def _hessian_product(loss: Callable[..., Tensor], inputs: list[Any], direction: Tensor) -> Tensor:
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        vertices = inputs[0].view_as(inputs[0]) if create_graph else inputs[0].detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(vertices, *inputs[1:]), vertices, create_graph=True)
-        if not slope.requires_grad:
-            return torch.zeros_like(direction)
-        (product,) = torch.autograd.grad(slope, vertices, direction, create_graph=create_graph)
-    return product
 
 
 edge_length_loss.register_fake(_fake_loss)

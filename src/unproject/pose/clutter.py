@@ -11,10 +11,10 @@ from torch import Tensor
 from ..errors import DataError
 from ..struct import TensorStruct
 from .observation import PoseImage
-from .planes import BAND, main_plane
+from .planes import BAND, main_plane, points_at, some_of
 
 _LEAST_PX = 18.0  # an object that would look smaller is too far away to be told
-_MOST_PLANES, _SAMPLE = 4, 4000
+_MOST_PLANES = 4
 _PLANE_SHARE, _PLANE_LENGTH = 0.08, 2.0  # of the points; diameters: smaller planes may be sides of the object
 _THINNEST, _THICKEST = 0.012, 0.05  # diameters: half the thickness of a plane in the end
 _JUMP = 0.06  # diameters between neighbouring pixels of different things
@@ -46,13 +46,11 @@ def clutter_of(image: PoseImage) -> Clutter:
         DataError: the image has hardly any depth where the object would be large enough to be seen.
     """
     assert image.depth is not None
-    k = image.camera.intrinsics.double()
-    near = (image.depth > 0) & (image.depth < float(k[0, 0]) / _LEAST_PX)
+    near = (image.depth > 0) & (image.depth < float(image.camera.intrinsics[0, 0]) / _LEAST_PX)
     rows, columns = (near & image.known).nonzero().unbind(1)
     if len(rows) < 50:
         raise DataError("estimate_pose: the depth image has hardly any measurements; give a mask or a box")
-    z = image.depth[rows, columns].double()
-    points = torch.stack([(columns + 0.5 - k[0, 2]) / k[0, 0] * z, (rows + 0.5 - k[1, 2]) / k[1, 1] * z, z], 1)
+    points = points_at(rows, columns, image.depth[rows, columns], image.camera)
     return Clutter(points=points, rows=rows, columns=columns, standing=_off_planes(points))
 
 
@@ -87,10 +85,8 @@ def _off_planes(points: Tensor) -> Tensor:
         rest = points[left]
         if len(rest) < 500:
             break
-        sample = rest[torch.randperm(len(rest), generator=generator)[:_SAMPLE]]
-        found = main_plane(sample, generator)
-        assert found is not None
-        plane, at = found
+        sample = some_of(rest, generator)
+        plane, at = main_plane(sample, generator)
         gap = (sample @ plane - at).abs()
         on = sample[gap < BAND]
         if len(on) < _PLANE_SHARE * len(sample):

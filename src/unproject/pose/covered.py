@@ -38,11 +38,10 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
         known = expected[1::_STEP, 1::_STEP]
         brightness, usual = seen.float().mean(-1, keepdim=True), known.mean(-1, keepdim=True)
         strange |= ((brightness - usual)[..., 0].abs() > _WRONG) & (odds < _PERHAPS)
-        wrong = torch.ones_like(strange)
         scale = (usual / brightness.clamp(min=1)).clamp(1 / _DIMMER, _DIMMER)  # hues are as strong as the light, if it is known
-        for hue in (hue_of(seen.float()), scale * hue_of(seen.float())):
-            wrong &= _outside(hue, hue_of(known), shown, round(_NEAR * size)) > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
-        strange |= wrong
+        hue = hue_of(seen.float())
+        away = _outside(torch.stack([hue, scale * hue]), hue_of(known), shown, round(_NEAR * size)).amin(0)
+        strange |= away > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
     radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown
@@ -52,7 +51,7 @@ def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tens
 
 
 def _outside(seen: Tensor, expected: Tensor, shown: Tensor, radius: int) -> Tensor:
-    """[h, w] how far values [h, w, C] are from the range of those expected at the cells `shown` within about a radius."""
+    """[..., h, w] how far values [..., h, w, C] are from the range of those expected at the cells `shown` within about a radius."""
     both = torch.stack([expected, -expected]).masked_fill(~shown[..., None], -torch.inf).permute(0, 3, 1, 2).contiguous()
     both = torch.nn.functional.max_pool2d(both, 2, ceil_mode=True)  # the range need not be exact
     window = 2 * max(1, round(radius / 2)) + 1

@@ -9,16 +9,25 @@ from ..camera.camera import Camera
 
 BAND = 0.04  # diameters: half the thickness of a plane while it is sought
 _TRIES, _SAMPLE = 200, 4000
-_LEAST_AROUND = 0.4  # share of what surrounds a box, below which nothing says that the object stands on a plane
+_LEAST_AROUND, _FEWEST = 0.4, 30  # share of what surrounds a box, and points, below which nothing says that the object stands on a plane
 _LEAST_SIGMA, _RANGE = 0.004, 1.0  # diameters: by how much a plane is off at best; how far from it anything may be
 _MOST_FLAT, _LOW = 0.9, 0.5  # most of the surroundings that counts as the plane; share of objects that lie flat on it
 _MOST_ODDS = 2.5
 
 
-def main_plane(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
-    """Normal [3] and offset of the plane that most of the points [N, 3] lie on, found by random triples; None of fewer than three."""
-    if len(points) < 3:
-        return None
+def points_at(rows: Tensor, columns: Tensor, depth: Tensor, camera: Camera) -> Tensor:
+    """Points [N, 3] float64 of the camera's frame that pixels [N] show at depths [N]."""
+    k, z = camera.intrinsics.double(), depth.double()
+    return torch.stack([(columns + 0.5 - k[0, 2]) / k[0, 0] * z, (rows + 0.5 - k[1, 2]) / k[1, 1] * z, z], 1)
+
+
+def some_of(points: Tensor, generator: torch.Generator) -> Tensor:
+    """As many of the points [N, 3] as tell where a plane is, in random order."""
+    return points[torch.randperm(len(points), generator=generator)[:_SAMPLE]]
+
+
+def main_plane(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Normal [3] and offset of the plane that most of three points [N, 3] or more lie on, found by random triples."""
     a, b, c = (points[torch.randint(len(points), (_TRIES,), generator=generator)] for _ in range(3))
     normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
     offsets = (normals * a).sum(1)
@@ -44,21 +53,16 @@ def rising_odds(depth: Tensor, in_box: Tensor, camera: Camera, corner: tuple[int
         thinnest: length of the object along its shortest axis, diameters.
     """
     generator = torch.Generator().manual_seed(0)
-    k = camera.intrinsics.double()
     rows, columns = (depth > 0).nonzero().unbind(1)
-    z = depth[rows, columns].double()
-    x, y = columns + corner[1] + 0.5 - k[0, 2], rows + corner[0] + 0.5 - k[1, 2]
-    points = torch.stack([x / k[0, 0] * z, y / k[1, 1] * z, z], 1)
-    around = points[~in_box[rows, columns]]
-    around = around[torch.randperm(len(around), generator=generator)[:_SAMPLE]]
+    points = points_at(rows + corner[0], columns + corner[1], depth[rows, columns], camera)
+    around = some_of(points[~in_box[rows, columns]], generator)
     odds = torch.zeros_like(depth)
-    plane = main_plane(around, generator)
-    if plane is None:
+    if len(around) < _FEWEST:
         return odds
-    normal, offset = plane
+    normal, offset = main_plane(around, generator)
     away = around @ normal - offset
     flat = away[away.abs() < BAND]
-    if len(flat) < max(_LEAST_AROUND * len(around), 30):
+    if len(flat) < max(_LEAST_AROUND * len(around), _FEWEST):
         return odds
     sigma = max(1.48 * float(flat.abs().median()), _LEAST_SIGMA)
     height = (points @ normal - offset) * (1.0 if float(offset) < 0 else -1.0)  # towards the camera

@@ -273,28 +273,27 @@ def _worth(
     """[N] log posterior of poses: how well they explain the frame where the view shows it uncovered, and how far off they are."""
     assert evidence.covered is not None
     stack, before = torch.stack(list(poses)), torch.stack(list(expected))
-    likely = explained(
-        stack, frame.color, knowledge.colors, model.mesh, camera, covered=evidence.covered, view=view, paint=model.paint_seen,
-        looks=knowledge.looks,
-    )  # fmt: skip
+    worths = worth_of(stack, frame, model, camera, knowledge, covered=evidence.covered, view=view)
     moved = torch.cat([stack[:, :3, 3] - before[:, :3, 3], so3_log(stack[:, :3, :3] @ before[:, :3, :3].mT)], 1)
-    return _PIXELS * likely.double() - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
+    return worths - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
 
 
-def worth_of(poses: Tensor, fit: FrameFit, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge) -> Tensor:
-    """[N] nats by which poses [N, 4, 4] explain a frame of which a fit knows what is in front; to be compared with each other only."""
-    assert fit.view is not None and fit.covered is not None
-    return _PIXELS * explained(
-        poses, frame.color, knowledge.colors, model.mesh, camera, covered=fit.covered, view=fit.view, paint=model.paint_seen,
-        looks=knowledge.looks,
-    )  # fmt: skip
+def worth_of(
+    poses: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, *, covered: Tensor, view: View
+) -> Tensor:
+    """[N] float64 nats by which poses [N, 4, 4] explain a frame where cells of a view are covered; to be compared with each other only."""
+    likely = explained(
+        poses, frame.color, knowledge.colors, model.mesh, camera, covered=covered, view=view, paint=model.paint_seen, looks=knowledge.looks
+    )
+    return _PIXELS * likely.double()
 
 
 def explains_better(one: FrameFit, other: FrameFit, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge) -> bool:
     """Whether a fit explains the frame so much better than another that it need not be near to where the object was expected."""
     if one.view is None or other.view is None or other.covered is None:
         return other.view is None
-    worths = worth_of(torch.stack([one.pose, other.pose]), other, frame, model, camera, knowledge)
+    poses = torch.stack([one.pose, other.pose])
+    worths = worth_of(poses, frame, model, camera, knowledge, covered=other.covered, view=other.view)
     return float(worths[0] - worths[1]) > _SURPRISE
 
 

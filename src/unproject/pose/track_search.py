@@ -60,11 +60,12 @@ def best_twin(fit: FrameFit, frame: VideoFrame, model: TrackModel, camera: Camer
     """
     if fit.view is None or fit.covered is None or len(model.twins) < 2:
         return fit
-    worths = worth_of(fit.pose @ model.twins, fit, frame, model, camera, knowledge)
+    twins = fit.pose @ model.twins
+    worths = worth_of(twins, frame, model, camera, knowledge, covered=fit.covered, view=fit.view)
     best = int(worths.argmax())
     if float(worths[best] - worths[0]) < _TWIN_BETTER:
         return fit
-    other = again_at(replace(fit, pose=fit.pose @ model.twins[best]), frame, model, camera, replace(knowledge, keyframe=None), options)
+    other = again_at(replace(fit, pose=twins[best]), frame, model, camera, replace(knowledge, keyframe=None), options)
     return other if other.quality > fit.quality else fit
 
 
