@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ LAYERS = [
     {"io"},
     {"render", "losses"},
     {"fit", "register", "fusion", "pose"},
-    {"learn"},
     {"view"},
     {"cli"},
 ]
@@ -53,6 +53,14 @@ def test_imports_only_downward(path: Path) -> None:
         if name.startswith("unproject."):
             other = name.split(".")[1]
             assert LEVEL.get(other, -1) <= LEVEL[own], f"{path.relative_to(ROOT)} ({own}) imports {name}, which lies above it"
+
+
+def test_no_circles() -> None:
+    modules = {".".join(("unproject", *path.relative_to(ROOT).with_suffix("").parts)): path for path in FILES if path.stem != "__init__"}
+    used = lambda path: {owner for name in imports(path) for owner in (name, name.rpartition(".")[0])}
+    graph = {name: used(path) & modules.keys() for name, path in modules.items()}
+    assert len(graph) > 100 and graph["unproject.io.load"], "the graph is empty: names are resolved wrongly"
+    TopologicalSorter(graph).prepare()  # a CycleError names the modules
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -146,6 +146,8 @@ from .geometry.subdivide import subdivide_midpoint as subdivide_midpoint
 from .geometry.topology import Topology as Topology
 from .geometry.topology import make_topology as make_topology
 from .geometry.topology import mesh_topology as mesh_topology
+from .geometry.umeyama import plane_step as plane_step
+from .geometry.umeyama import umeyama as umeyama
 from .geometry.voxelize import Lattice as Lattice
 from .geometry.voxelize import depth_to_tsdf as depth_to_tsdf
 from .geometry.voxelize import lattice_around as lattice_around
@@ -164,7 +166,7 @@ from .geometry.winding import point_winding_tree as point_winding_tree
 from .geometry.winding import signed_distance as signed_distance
 from .geometry.winding import winding_number as winding_number
 from .geometry.winding import winding_tree as winding_tree
-from .io.cameras import CameraFrame as CameraFrame
+from .io.camera_frame import CameraFrame as CameraFrame
 from .io.cameras import load_camera as load_camera
 from .io.cameras import load_frames as load_frames
 from .io.cameras import save_camera as save_camera
@@ -233,8 +235,6 @@ from .register.locate import locate as locate
 from .register.locate import locate_steps as locate_steps
 from .register.result import Registration as Registration
 from .register.symmetry import find_symmetries as find_symmetries
-from .register.umeyama import plane_step as plane_step
-from .register.umeyama import umeyama as umeyama
 from .render.antialias import antialias as antialias
 from .render.antialias import silhouette as silhouette
 from .render.appearance import Appearance as Appearance

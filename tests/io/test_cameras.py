@@ -22,7 +22,8 @@ from unproject.camera.camera import Camera, make_camera
 from unproject.camera.transform import depth_from_distance, has_image, unproject_depth, world_to_screen
 from unproject.errors import ArgumentError, FileAccessError, FormatError
 from unproject.geometry.points import make_points
-from unproject.io.cameras import CameraFrame, load_camera, load_frames, save_camera
+from unproject.io.camera_frame import CameraFrame
+from unproject.io.cameras import load_camera, load_frames, save_camera
 from unproject.io.cameras_bop import load_bop_cameras, save_bop_cameras
 from unproject.io.cameras_colmap import load_colmap, save_colmap
 from unproject.io.cameras_nerf import load_transforms, save_transforms

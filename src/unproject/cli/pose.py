@@ -22,7 +22,8 @@ from ..errors import ArgumentError, FileAccessError, FormatError
 from ..geometry.mesh import Mesh
 from ..io.atomic import atomic_write
 from ..io.bop import symmetry_transforms
-from ..io.cameras import CameraFrame, load_frames
+from ..io.camera_frame import CameraFrame
+from ..io.cameras import load_frames
 from ..io.json_node import read_json
 from ..io.load import load_mesh
 from ..io.poses import PoseFrame, load_poses, save_poses

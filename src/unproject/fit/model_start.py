@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..geometry.bvh import build_bvh
 from ..geometry.query import closest_point
+from ..geometry.umeyama import umeyama
 from ..lie.so3 import so3_exp, so3_log
-from ..register.umeyama import umeyama
 from .linear_model import LinearModel
 from .model_step import Problem, State, distinct_states, take_step, unlikeliness
 

@@ -15,36 +15,20 @@ BOP's camera.json is such a file too.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from ..camera.camera import PROJECTIONS, Camera, check_camera, make_camera
 from ..camera.conventions import PIXEL_CENTERS
 from ..errors import ArgumentError, FormatError
-from .json_node import JsonNode, read_json, write_json
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraFrame:
-    """A camera with a name: one image of a set.
-
-    Attributes:
-        name: what the file calls it, such as the image's file name.
-        camera: one camera without a batch dimension.
-        image_path: the image, if the file names one that exists, else None.
-        metadata: what the file says besides.
-    """
-
-    name: str
-    camera: Camera
-    image_path: Path | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+from .camera_frame import CameraFrame, checked, read_image_size
+from .cameras_bop import load_bop_cameras
+from .cameras_colmap import find_colmap, load_colmap
+from .cameras_nerf import load_transforms
+from .cameras_open3d import load_open3d_trajectory
+from .json_node import read_json, write_json
 
 
 def load_camera(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Camera:
@@ -68,7 +52,7 @@ def load_camera(path: str | os.PathLike[str], *, dtype: torch.dtype = torch.floa
     build = lambda: make_camera(
         torch.tensor([[fx, skew, cx + shift], [0, fy, cy + shift], [0, 0, 1]], dtype=torch.float64),
         root["camera_from_world"].array(4, 4) if "camera_from_world" in root else None,
-        image_size=image_size(root),
+        image_size=read_image_size(root),
         distortion=root["distortion"].array(-1) if "distortion" in root else None,
         projection=projection,
         **depth,
@@ -108,7 +92,7 @@ def load_frames(
     """Cameras of any supported file or folder, told by what is in it.
 
     A COLMAP folder (text or binary, also with the model in `sparse/0`), transforms.json (nerfstudio, NeRF), BOP's scene_camera.json,
-    Open3D's trajectory JSON, or a single camera JSON. (Trajectories without intrinsics: io/cameras_trajectory.py.)
+    Open3D's trajectory JSON, or a single camera JSON. (Trajectories without intrinsics: io/trajectories.py.)
 
     Args:
         image_size: (height, width), where the file does not say (BOP, NeRF without its images).
@@ -117,11 +101,6 @@ def load_frames(
         FileAccessError: it cannot be read.
         FormatError: none of these, or damaged.
     """
-    from .cameras_bop import load_bop_cameras
-    from .cameras_colmap import find_colmap, load_colmap
-    from .cameras_nerf import load_transforms
-    from .cameras_open3d import load_open3d_trajectory
-
     place = Path(path)
     if place.is_dir():
         if find_colmap(place) is not None:
@@ -137,32 +116,3 @@ def load_frames(
     if "parameters" in root:
         return load_open3d_trajectory(place, dtype=dtype)
     return (CameraFrame(name=place.stem, camera=load_camera(place, dtype=dtype)),)
-
-
-def image_size(node: JsonNode, width: str = "width", height: str = "height") -> tuple[int, int]:
-    """(height, width) from two members of an object."""
-    for name in (height, width):
-        if node[name].integer() < 1:
-            raise node[name].fail(f"must be at least 1, got {node[name].value}")
-    return node[height].integer(), node[width].integer()
-
-
-def checked(build: Callable[[], T], node: JsonNode) -> T:
-    """What `build` makes, with its argument errors told as errors of the file."""
-    try:
-        return build()
-    except ArgumentError as error:
-        raise node.fail(str(error).partition(": ")[2] or str(error)) from None
-
-
-def same_intrinsics(cameras: Sequence[Camera]) -> bool:
-    """Whether all cameras share image size, projection, K and distortion."""
-    first = cameras[0]
-    equal = lambda a, b: a is b if a is None or b is None else torch.equal(a, b)
-    return all(
-        c.image_size == first.image_size
-        and c.projection == first.projection
-        and equal(c.intrinsics, first.intrinsics)
-        and equal(c.distortion, first.distortion)
-        for c in cameras
-    )

@@ -14,8 +14,7 @@ from ..camera.camera import check_camera
 from ..camera.conventions import camera_from_opencv, opencv_from_camera
 from ..errors import ArgumentError, FormatError
 from ..lie.so3 import so3_exp
-from .cameras import CameraFrame, checked
-from .cameras import image_size as size_of
+from .camera_frame import CameraFrame, checked, read_image_size
 from .json_node import read_json, write_json
 
 
@@ -91,7 +90,7 @@ def _find_image(folder: Path, number: int) -> Path | None:
 def _image_size(folder: Path, image: Path | None) -> tuple[int, int]:
     for place in (folder, folder.parent, folder.parent.parent):
         if (place / "camera.json").is_file():
-            return size_of(read_json(place / "camera.json"))
+            return read_image_size(read_json(place / "camera.json"))
     if image is not None:
         from PIL import Image
 

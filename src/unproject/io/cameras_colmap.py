@@ -17,7 +17,7 @@ from ..camera.conventions import COLMAP_MODELS, ColmapCamera, camera_from_colmap
 from ..errors import ArgumentError, FileAccessError, FormatError
 from ..geometry.points import PointCloud
 from .atomic import OutputFiles
-from .cameras import CameraFrame
+from .camera_frame import CameraFrame
 from .json_node import read_text
 
 _MODEL_NAMES = {number: name for name, (number, _, _) in COLMAP_MODELS.items()} | {7: "FOV", 10: "THIN_PRISM_FISHEYE"}

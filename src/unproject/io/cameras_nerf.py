@@ -13,8 +13,7 @@ from PIL import Image
 from ..camera.camera import Camera, check_camera, make_camera
 from ..camera.conventions import focal_from_angle, opengl_from_pose, pose_from_opengl
 from ..errors import ArgumentError
-from .cameras import CameraFrame, checked, same_intrinsics
-from .cameras import image_size as size_of
+from .camera_frame import CameraFrame, checked, read_image_size, same_intrinsics
 from .json_node import JsonNode, read_json, write_json
 
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
@@ -89,7 +88,7 @@ def _intrinsics(node: JsonNode, root: JsonNode, image: Path | None, given: tuple
     number = lambda key: None if (found := find(key)) is None else found.number()
     holder = node if "w" in node else root
     if "w" in holder and "h" in holder:
-        height, width = size_of(holder, "w", "h")
+        height, width = read_image_size(holder, "w", "h")
     elif given is not None:
         height, width = given
     elif image is not None:

@@ -9,8 +9,7 @@ import torch
 
 from ..camera.camera import Camera, make_camera
 from ..camera.conventions import camera_from_opencv
-from .cameras import CameraFrame, checked
-from .cameras import image_size as size_of
+from .camera_frame import CameraFrame, checked, read_image_size
 from .json_node import JsonNode, read_json
 
 
@@ -42,7 +41,7 @@ def load_open3d_trajectory(path: str | os.PathLike[str], *, dtype: torch.dtype =
 def _camera(node: JsonNode, extrinsic: JsonNode | None) -> Camera:
     k = torch.from_numpy(node["intrinsic_matrix"].array(3, 3).T.copy())
     pose: dict[str, Any] = {}
-    camera = checked(lambda: camera_from_opencv(k, image_size=size_of(node), **pose), node)
+    camera = checked(lambda: camera_from_opencv(k, image_size=read_image_size(node), **pose), node)
     if extrinsic is None:
         return camera
     matrix = extrinsic.array(4, 4).T.copy()

@@ -15,7 +15,8 @@ from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
 from .atomic import OutputFiles, check_target
 from .convert import merge_vertices, mesh_from_points, points_from_mesh
-from .formats import CLOUD_FORMATS, CLOUD_TEXTS, NEED_FACES, detect_format, output_format
+from .detect import detect_format
+from .formats import CLOUD_FORMATS, CLOUD_TEXTS, NEED_FACES, output_format
 from .options import LoadOptions, SaveOptions
 from .source import Source, open_source
 

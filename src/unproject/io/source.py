@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from ..errors import FileAccessError, FormatError
+from .formats import READABLE
 
 PADDING = 24
 """Bytes behind every text: a line break and zeros, so that parsers may look ahead."""
@@ -297,8 +298,6 @@ def _unpack_member(archive: zipfile.ZipFile, name: str, limit: int, path: object
 
 def _model_member(archive: zipfile.ZipFile, path: Path) -> str:
     """The one model in an archive."""
-    from .formats import READABLE
-
     names = [info.filename for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
     models = [name for name in names if PurePosixPath(name.lower()).suffix.lstrip(".") in READABLE]
     if len(models) != 1:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .umeyama import umeyama
+from ..geometry.umeyama import umeyama
 
 _MOST_MATCHES = 2500
 _ROUNDS = 4  # of motions of a symmetric shape
