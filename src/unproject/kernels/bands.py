@@ -152,8 +152,8 @@ def clipped_rows(points, i, j, k, size, near, orthographic):
     low_x = low_y = np.inf
     high_x = high_y = -np.inf
     for c in range(count):
-        low_x, high_x = min(low_x, polygon[c, 0]), max(high_x, polygon[c, 0])
-        low_y, high_y = min(low_y, polygon[c, 1]), max(high_y, polygon[c, 1])
+        low_x, high_x = lesser(low_x, polygon[c, 0]), greater(high_x, polygon[c, 0])
+        low_y, high_y = lesser(low_y, polygon[c, 1]), greater(high_y, polygon[c, 1])
     x_first, x_last = pixel_range(low_x, high_x, size[1])
     first, last = pixel_range(low_y, high_y, size[0])
     return (0, 0) if (x_first >= x_last) | (first >= last) else (first, last)
@@ -189,13 +189,13 @@ def count_rows(begin, end, points, flat, faces, images, job_offsets, size, plane
     corners, bounds, image_at = np.empty(9 * RUN), np.empty(2 * RUN), np.empty(RUN, np.int64)
     image = image_of(begin, job_offsets)
     for start in range(begin, end, RUN):
-        count = min(RUN, end - start)
+        count = lesser(RUN, end - start)
         for n in range(count):
             while start + n >= job_offsets[image + 1]:
                 image += 1
             set_element(image_at, n, image)
             f, base = images[image, 0] + start + n - job_offsets[image], images[image, 1]
-            fetch_vertices(flat, faces, min(f + AHEAD, len(faces) - 1), base)
+            fetch_vertices(flat, faces, lesser(f + AHEAD, len(faces) - 1), base)
             i, j, k = row_of_three(faces, f)
             put_vertex(flat, i + base, n, corners)
             put_vertex(flat, j + base, n + 3 * RUN, corners)
@@ -237,4 +237,4 @@ def open_band(b, band, height, images, job_offsets, offsets):
     image, row_begin = b // bands, b % bands * band
     first = offsets[b] if len(offsets) > 0 else job_offsets[image]
     last = offsets[b + 1] if len(offsets) > 0 else job_offsets[image + 1]
-    return image, (row_begin, min(height, row_begin + band)), (first, last), images[image, 0] - job_offsets[image], images[image, 1]
+    return image, (row_begin, lesser(height, row_begin + band)), (first, last), images[image, 0] - job_offsets[image], images[image, 1]

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .bands import AHEAD, RUN, clip_face, fetch_vertices, open_band, pixel_lanes, put_vertex, row_of_three
+from .bands import AHEAD, RUN, clip_face, fetch_vertices, greater, lesser, open_band, pixel_lanes, put_vertex, row_of_three
 from .jit import kernel
 from .lane_store import store_as, store_threes
 from .simd import (
@@ -22,6 +22,7 @@ from .simd import (
     multiply_add,
     multiply_subtract,
     prefetch,
+    ramp,
     select,
     set_element,
     splat,
@@ -34,7 +35,7 @@ _SLOPES, _BOUNDS, _PIXELS, _NUMBER = 15, 17, 19, 23
 
 
 @kernel(fastmath=False, inline="llvm")
-def take_triangles(first, last, scene, near, orthographic, cull, polygon, corners, prepared):
+def take_triangles(first, last, scene, near, orthographic, polygon, corners, prepared):
     """Write the corners of triangles of the faces [first, last), as many as there is room for, and their numbers.
 
     Args:
@@ -48,7 +49,7 @@ def take_triangles(first, last, scene, near, orthographic, cull, polygon, corner
     points, flat, faces, first_face, base, items = scene
     listed, count = len(items) > 0, 0
     while first < last and count < RUN - 1:
-        later, soon = min(first + 2 * AHEAD, last - 1), min(first + AHEAD, last - 1)
+        later, soon = lesser(first + 2 * AHEAD, last - 1), lesser(first + AHEAD, last - 1)
         prefetch(faces, first_face + (items[later] if listed else later))
         fetch_vertices(flat, faces, first_face + (items[soon] if listed else soon), base)
         f = first_face + (items[first] if listed else first)
@@ -63,8 +64,6 @@ def take_triangles(first, last, scene, near, orthographic, cull, polygon, corner
             count += 1
             continue
         size = clip_face(points, i, j, k, near, orthographic, polygon)
-        if cull and polygon_area(polygon, size) > 0.0:
-            continue
         for c in range(2, size):
             put_vertex(polygon, 0, count, corners)
             put_vertex(polygon, c - 1, count + 3 * RUN, corners)
@@ -124,7 +123,7 @@ def draw(n, corners, prepared, row_begin, target):
     """
     centers, pitch, nearness, face, behind, behind_face, peel = target
     x_begin, x_end = np.int64(element(prepared, n + _PIXELS * RUN)), np.int64(element(prepared, n + (_PIXELS + 1) * RUN))
-    first_row = max(np.int64(element(prepared, n + (_PIXELS + 2) * RUN)), row_begin)
+    first_row = greater(np.int64(element(prepared, n + (_PIXELS + 2) * RUN)), row_begin)
     last_row = np.int64(element(prepared, n + (_PIXELS + 3) * RUN))
     oy0, oy1, oy2 = element(prepared, n + RUN), element(prepared, n + 6 * RUN), element(prepared, n + 11 * RUN)
     rx0, rx1, rx2 = element(prepared, n + 2 * RUN), element(prepared, n + 7 * RUN), element(prepared, n + 12 * RUN)
@@ -156,17 +155,6 @@ def draw(n, corners, prepared, row_begin, target):
 
 
 @kernel(fastmath=False)
-def polygon_area(corners, count):
-    """Twice the signed area."""
-    area = 0.0
-    for c in range(2, count):
-        ux, uy = corners[c - 1, 0] - corners[0, 0], corners[c - 1, 1] - corners[0, 1]
-        vx, vy = corners[c, 0] - corners[0, 0], corners[c, 1] - corners[0, 1]
-        area += ux * vy - uy * vx
-    return area
-
-
-@kernel(fastmath=False)
 def draw_bands(
     begin, end, points, flat, faces, images, job_offsets, offsets, items, size, planes, orthographic, cull, band,
     behind_face, behind_nearness, nearness, face, barycentrics, depth,
@@ -184,11 +172,11 @@ def draw_bands(
     peel = behind_face.size > 0
     keep = nearness.size > 0
     pitch = width + WIDTH  # lanes may begin at any pixel
-    near_buffer = np.empty(min(band, height) * pitch)
-    face_buffer = np.empty(min(band, height) * pitch)
+    near_buffer = np.empty(lesser(band, height) * pitch)
+    face_buffer = np.empty(lesser(band, height) * pitch)
     old_near = np.empty(len(near_buffer) if peel else 0)
     old_face = np.empty(len(near_buffer) if peel else 0)
-    centers = load(np.arange(WIDTH) + 0.5, 0)
+    centers = ramp(0.5)
     polygon, corners, prepared = np.empty((4, 3)), np.zeros(9 * RUN), np.zeros(PREPARED * RUN)
     target = (centers, pitch, near_buffer, face_buffer, old_near, old_face, peel)
     for b in range(begin, end):
@@ -204,7 +192,7 @@ def draw_bands(
                     old_face[row + x] = behind_face[image, y, x]
         scene = (points, flat, faces, first_face, base, items)
         while first < last:
-            first, count = take_triangles(first, last, scene, near, orthographic, cull, polygon, corners, prepared)
+            first, count = take_triangles(first, last, scene, near, orthographic, polygon, corners, prepared)
             prepare(corners, count, width, row_end, cull, prepared)
             for n in range(count):
                 draw(n, corners, prepared, row_begin, target)
@@ -248,7 +236,7 @@ def resolve_row(points, faces, base, y, orthographic, found, at, centers, corner
     """
     nothing = splat(-1.0)
     for begin in range(0, len(face), RUN):
-        count = min(RUN, len(face) - begin)
+        count = lesser(RUN, len(face) - begin)
         for x in range(count):
             f = np.int64(element(found, at + begin + x))
             if f >= 0:

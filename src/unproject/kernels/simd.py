@@ -92,6 +92,13 @@ def _lower_invert(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.not_(args[0])
 
 
+def _repeat(builder: Any, scalar: Any) -> Any:
+    vector = ir.VectorType(scalar.type, WIDTH)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), order)
+
+
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:
     """To element `start` of a flat array, as a pointer to a vector."""
     data = context.make_array(array_type)(context, builder, array).data
@@ -171,12 +178,20 @@ def splat(typingctx: Any, value: Any) -> Any:
     """A scalar in every lane."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = ir.VectorType(args[0].type, WIDTH)
-        single = builder.insert_element(ir.Constant(vector, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        order = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), order)
+        return _repeat(builder, args[0])
 
     return Lanes(value)(value), generate
+
+
+@intrinsic
+def ramp(typingctx: Any, first: Any) -> Any:
+    """A float scalar and those after it, each greater by one: first ... first + 7."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        every = _repeat(builder, args[0])
+        return builder.fadd(every, ir.Constant(every.type, [float(n) for n in range(WIDTH)]))
+
+    return Lanes(first)(first), generate
 
 
 @intrinsic
@@ -184,11 +199,7 @@ def splat_like(typingctx: Any, value: Any, like: Any) -> Any:
     """A scalar, converted to the type of other lanes, in every lane."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        scalar = context.cast(builder, args[0], sig.args[0], sig.args[1].dtype)
-        vector = ir.VectorType(scalar.type, WIDTH)
-        single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-        order = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), order)
+        return _repeat(builder, context.cast(builder, args[0], sig.args[0], sig.args[1].dtype))
 
     return like(value, like), generate
 

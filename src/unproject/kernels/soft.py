@@ -12,7 +12,7 @@ import numpy as np
 from .bands import open_band, pixel_range
 from .jit import kernel
 from .lane_math import exp, total
-from .simd import WIDTH, bits, load, maximum, minimum, multiply_add, select, splat, store
+from .simd import WIDTH, bits, load, maximum, minimum, multiply_add, ramp, select, splat, store
 
 FLAT = 1e-12  # an area (square pixels) below this, or below this share of its two terms, is none
 
@@ -127,7 +127,7 @@ def silhouette_bands(begin, end, flat, faces, images, job_offsets, offsets, item
     real = transmittance.dtype.type
     pitch = (width + WIDTH - 1) // WIDTH * WIDTH
     buffer = np.empty(band * pitch, transmittance.dtype)
-    centers = load((np.arange(WIDTH) + 0.5).astype(transmittance.dtype), 0)
+    centers = ramp(real(0.5))
     zero, one, least, floor = splat(real(0)), splat(real(1)), splat(real(smallest)), splat(real(smallest * 1e-6))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     listed = len(items) > 0
@@ -170,7 +170,7 @@ def silhouette_gradient(begin, end, flat, faces, images, job_offsets, offsets, i
     _, _, radius, _, sharpness = look
     height, width, pitch = size
     real = flow.dtype.type
-    centers = load((np.arange(WIDTH) + 0.5).astype(flow.dtype), 0)
+    centers = ramp(real(0.5))
     zero, one, scale, reach = splat(real(0)), splat(real(1)), splat(real(sharpness)), splat(real(radius * radius))
     listed = len(items) > 0
     for b in range(begin, end):

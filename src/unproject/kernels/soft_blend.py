@@ -11,7 +11,7 @@ import numpy as np
 from .bands import open_band
 from .jit import kernel
 from .lane_math import exp, total
-from .simd import WIDTH, bits, load, maximum, multiply_add, select, splat, store
+from .simd import WIDTH, bits, load, maximum, multiply_add, ramp, select, splat, store
 from .soft import add_corners, lay_face, pull_corners, to_face
 
 NOTHING = -1e30  # logarithm of a weight of 0
@@ -64,7 +64,7 @@ def blend_bands(
     size = band * pitch
     left_buffer, best_buffer = np.empty(size, transmittance.dtype), np.empty(size, transmittance.dtype)
     sums = np.empty((2 + channels) * size, transmittance.dtype)  # of weights, of depths, of each channel
-    centers = load((np.arange(WIDTH) + 0.5).astype(transmittance.dtype), 0)
+    centers = ramp(real(0.5))
     zero, one, least, floor = splat(real(0)), splat(real(1)), splat(real(smallest)), splat(real(smallest * 1e-6))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     hidden, nothing = splat(real(hides)), splat(real(NOTHING))
@@ -199,7 +199,7 @@ def blend_gradient(
     channels = attributes.shape[1]
     planes = count * height * pitch
     real = flow.dtype.type
-    centers = load((np.arange(WIDTH) + 0.5).astype(flow.dtype), 0)
+    centers = ramp(real(0.5))
     zero, one = splat(real(0)), splat(real(1))
     scale, reach = splat(real(sharpness)), splat(real(radius * radius))
     hidden = splat(real(hides))

@@ -7,7 +7,7 @@ import numpy as np
 from .bands import open_band
 from .jit import kernel
 from .lane_math import exp
-from .simd import WIDTH, bits, first_bit, load, select, splat
+from .simd import WIDTH, bits, first_bit, load, ramp, select, splat
 from .soft import lay_face, to_face
 from .soft_blend import blend_weights, corner_depths
 
@@ -30,7 +30,7 @@ def list_fragments(
     _, _, radius, sharpness = look
     height, width, pitch = size
     real = weight.dtype.type
-    centers = load((np.arange(WIDTH) + 0.5).astype(weight.dtype), 0)
+    centers = ramp(real(0.5))
     zero, one = splat(real(0)), splat(real(1))
     scale, reach, enough = splat(real(sharpness)), splat(real(radius * radius)), splat(real(least))
     hidden = splat(real(-math.log(least)))

@@ -13,8 +13,8 @@ import numpy as np
 
 from .bands import pixel_range
 from .jit import kernel
-from .lane_math import exp, total
-from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, select, splat, square_root, store
+from .lane_math import exp, round_down, total
+from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, ramp, select, splat, square_root, store
 
 NOTHING = -1e30  # logarithm of a weight of 0
 RIM = 0.01  # of a sphere's height squared, where it no longer falls
@@ -24,6 +24,14 @@ _LONG, _HIGH = 4, 2  # pixels that go at once
 _AHEAD = 8  # discs that are fetched early
 _RISE = 16.0  # exponents that a disc may lie before the reference depth
 _LEFT, _FRONT, _WEIGHTS, _CHANNELS = 0, 1, 2, 4  # planes of a band: transmittance, reference depth, sums of weights, depths, channels
+
+
+@kernel(inline="llvm")
+def lane_centers(real):
+    """Pixel centres, across and down, of the pixels that go at once from pixel (0, 0); `real` is their type."""
+    number, high, half = ramp(real(0)), splat(real(_HIGH)), splat(real(0.5))
+    column = round_down(number / high)
+    return column + half, number - column * high + half
 
 
 @kernel
@@ -113,10 +121,7 @@ def splat_bands(
     pitch = width + _LONG  # lanes may begin at any pixel
     size = pitch << shift
     planes = np.empty((_CHANNELS + channels) * size, discs.dtype)
-    across, down = (
-        load((np.arange(WIDTH) // _HIGH + 0.5).astype(discs.dtype), 0),
-        load((np.arange(WIDTH) % _HIGH + 0.5).astype(discs.dtype), 0),
-    )
+    across, down = lane_centers(real)
     zero, one, rim = splat(real(0)), splat(real(1)), splat(real(RIM))
     lane_least, floor, behind, before = splat(real(least)), splat(real(1e-6 * least)), splat(real(-hides)), splat(real(_RISE))
     sharpness = splat(real(1.0 / soft))
@@ -196,7 +201,7 @@ def splat_gradient(
     pitch = width + _LONG
     size = pitch << shift
     planes = np.zeros((4 + channels) * size)
-    across, down = load(np.arange(WIDTH) // _HIGH + 0.5, 0), load(np.arange(WIDTH) % _HIGH + 0.5, 0)
+    across, down = lane_centers(np.float64)
     zero, one, six, behind, rim = splat(0.0), splat(1.0), splat(6.0), splat(-np.float64(hides)), splat(RIM)
     sharpness = splat(1.0 / soft)
     for b in range(begin, end):

@@ -44,7 +44,8 @@ def rasterize_behind(
         inverse = torch.ones_like(corners[:, 2:]) if orthographic else 1.0 / corners[:, 2:]
         flat = torch.cat([corners[:, :2] * inverse, -corners[:, 2:] if orthographic else inverse], -1)
         if cull:
-            keep = _polygon_area(flat[triangles], parent, count) <= 0
+            a, b, c = flat[triangles][..., :2].unbind(1)
+            keep = _cross(b - a, c - a) < 0
             triangles, parent = triangles[keep], parent[keep]
         step = max(1, _PAIRS // max(1, height * width))
         for begin in range(0, triangles.shape[0], step):
@@ -90,12 +91,6 @@ def _draw(corners: Tensor, face: Tensor, behind: tuple[Tensor, Tensor] | None, b
 
 def _cross(u: Tensor, v: Tensor) -> Tensor:
     return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-
-
-def _polygon_area(corners: Tensor, parent: Tensor, count: int) -> Tensor:
-    """For each triangle [T], twice the signed area of the whole clipped face that it is a part of."""
-    area = _cross(corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2])
-    return area.new_zeros(count).index_add(0, parent, area)[parent]
 
 
 def interpolate_corners(points: Tensor, faces: Tensor, images: Tensor, face: Tensor, orthographic: bool) -> tuple[Tensor, Tensor]:
