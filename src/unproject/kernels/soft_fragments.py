@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from .bands import open_band
 from .jit import kernel
 from .lane_math import exp

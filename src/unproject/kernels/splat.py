@@ -14,7 +14,7 @@ import numpy as np
 from .bands import pixel_range
 from .jit import kernel
 from .lane_math import exp, round_down, total
-from .simd import WIDTH, bits, element, load, maximum, minimum, prefetch, ramp, select, splat, square_root, store
+from .simd import bits, element, load, maximum, minimum, prefetch, ramp, select, splat, square_root, store
 
 NOTHING = -1e30  # logarithm of a weight of 0
 RIM = 0.01  # of a sphere's height squared, where it no longer falls
