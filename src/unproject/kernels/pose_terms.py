@@ -80,7 +80,10 @@ def place(points, view, pose, lens, maps, near_gap, scratch):
 
 @kernel
 def push(matrix, vector, px, py, pz, center, gx, gy, gz, residual, weight):
-    """Add one residual with gradient g at the camera point p; a shift, and a turn about `center`. Row 6 of `matrix` is scratch."""
+    """Add one residual with gradient g at the camera point p; a shift, and a turn about `center`.
+
+    `matrix` is symmetric: only its lower half is filled. Its row 6 is scratch.
+    """
     x, y, z = px - center[0], py - center[1], pz - center[2]
     row = matrix[6]
     row[0], row[1], row[2] = gx, gy, gz
@@ -88,7 +91,7 @@ def push(matrix, vector, px, py, pz, center, gx, gy, gz, residual, weight):
     for a in range(6):
         scaled = weight * row[a]
         vector[a] += scaled * residual
-        for b in range(6):
+        for b in range(a + 1):
             matrix[a, b] += scaled * row[b]
 
 
@@ -190,11 +193,11 @@ def color_term(maps, lens, center, count, sigma, border, scratch, derive, matrix
             predicted = 0.0
             for a in range(_LIGHT):
                 predicted += light[c, a] * basis[a]
-            value, du, dv = bilinear(maps, 3 + c, scratch[i, 6], scratch[i, 7])
-            u = (value - predicted) / sigma
+            u = (scratch[i, 15 + c] - predicted) / sigma
             cost, weight = robust(u)
             total += cost
             if derive:
+                _, du, dv = bilinear(maps, 3 + c, scratch[i, 6], scratch[i, 7])
                 gx, gy, gz = image_gradient(lens, scratch[i, 0], scratch[i, 1], scratch[i, 2], du / sigma, dv / sigma)
                 push(matrix, vector, scratch[i, 0], scratch[i, 1], scratch[i, 2], center, gx, gy, gz, u, weight * scale)
     return total * scale, seen / count
@@ -239,70 +242,84 @@ def depth_term(maps, center, count, sigma, near_gap, scratch, derive, matrix, ve
 
 @kernel
 def place_rim(rim, view, pose, lens, maps, near_gap, edge):
-    """Project the rim of a view: rows of camera xyz, pixel xy, and whether the mask is known there."""
+    """Project the rim of a view: columns of camera xyz, pixel xy, and whether the mask is known there."""
     height, width = maps.shape[0], maps.shape[1]
     for i in range(rim.shape[1]):
         x, y, z = rim[view, i, 0], rim[view, i, 1], rim[view, i, 2]
         for a in range(3):
-            edge[i, a] = pose[a, 0] * x + pose[a, 1] * y + pose[a, 2] * z + pose[a, 3]
-        cz = edge[i, 2]
-        edge[i, 5] = 0.0
+            edge[a, i] = pose[a, 0] * x + pose[a, 1] * y + pose[a, 2] * z + pose[a, 3]
+        cz = edge[2, i]
+        edge[5, i] = 0.0
         if cz < 1e-2:
-            edge[i, 3], edge[i, 4] = -1e9, -1e9
+            edge[3, i], edge[4, i] = -1e9, -1e9
             continue
-        u, v = lens[0] * edge[i, 0] / cz + lens[2], lens[1] * edge[i, 1] / cz + lens[3]
-        edge[i, 3], edge[i, 4] = u, v
+        u, v = lens[0] * edge[0, i] / cz + lens[2], lens[1] * edge[1, i] / cz + lens[3]
+        edge[3, i], edge[4, i] = u, v
         if u >= 0.5 and v >= 0.5 and u <= width - 0.5 and v <= height - 0.5:
             row, column = int(v), int(u)
             depth = maps[row, column, 6]
             hidden = depth > 0.0 and depth < cz - near_gap and maps[row, column, 0] < 0.5
-            edge[i, 5] = 0.0 if hidden or maps[row, column, 1] < 0.5 else 1.0
+            edge[5, i] = 0.0 if hidden or maps[row, column, 1] < 0.5 else 1.0
 
 
 @kernel
 def rim_term(maps, channel, lens, center, sigma, edge, derive, matrix, vector):
     """Mean robust distance (a channel of the maps) of the rim, and the share of the rim that is known."""
     total, used = 0.0, 0
-    for i in range(edge.shape[0]):
-        used += int(edge[i, 5])
+    for i in range(edge.shape[1]):
+        used += int(edge[5, i])
     if used < 6:
         return 1.0, 0.0
     scale = 1.0 / used
-    for i in range(edge.shape[0]):
-        if edge[i, 5] == 0.0:
+    for i in range(edge.shape[1]):
+        if edge[5, i] == 0.0:
             continue
-        value, du, dv = bilinear(maps, channel, edge[i, 3], edge[i, 4])
+        value, du, dv = bilinear(maps, channel, edge[3, i], edge[4, i])
         u = value / sigma
         cost, weight = robust(u)
         total += cost
         if derive:
-            gx, gy, gz = image_gradient(lens, edge[i, 0], edge[i, 1], edge[i, 2], du / sigma, dv / sigma)
-            push(matrix, vector, edge[i, 0], edge[i, 1], edge[i, 2], center, gx, gy, gz, u, weight * scale)
-    return total * scale, used / edge.shape[0]
+            gx, gy, gz = image_gradient(lens, edge[0, i], edge[1, i], edge[2, i], du / sigma, dv / sigma)
+            push(matrix, vector, edge[0, i], edge[1, i], edge[2, i], center, gx, gy, gz, u, weight * scale)
+    return total * scale, used / edge.shape[1]
 
 
 @kernel
-def cover_term(outline, lens, center, sigma, edge, derive, matrix, vector):
+def find_nearest(outline, edge, us, vs, least, number):
+    """For each point of the mask's outline: x, y, squared distance to the nearest point of the rim, and the number of that.
+
+    The inner loop runs over the outline, whose points have a minimum each: so it is done for several at once.
+    """
+    for m in range(len(us)):
+        us[m], vs[m], least[m], number[m] = outline[m, 0], outline[m, 1], np.inf, 0.0
+    for i in range(edge.shape[1]):
+        u, v, this = edge[3, i], edge[4, i], float(i)
+        for m in range(len(us)):
+            du, dv = u - us[m], v - vs[m]
+            away = du * du + dv * dv
+            nearer = away < least[m]
+            least[m] = away if nearer else least[m]
+            number[m] = this if nearer else number[m]
+
+
+@kernel
+def cover_term(outline, lens, center, sigma, edge, found, derive, matrix, vector):
     """Mean robust distance from the mask's outline [M, 5] (x, y, outward normal, weight) to the nearest point of the rim."""
     total, used = 0.0, 0.0
     for m in range(outline.shape[0]):
         used += outline[m, 4]
     if used < 1.0:
         return 1.0, 0.0
+    find_nearest(outline, edge, found[0], found[1], found[2], found[3])
     for m in range(outline.shape[0]):
-        best, nearest = 1e18, 0
-        for i in range(edge.shape[0]):
-            dx, dy = edge[i, 3] - outline[m, 0], edge[i, 4] - outline[m, 1]
-            distance = dx * dx + dy * dy
-            if distance < best:
-                best, nearest = distance, i
+        best, nearest = found[2, m], int(found[3, m])
         share = outline[m, 4] / used
         cost, weight = robust(math.sqrt(best) / sigma)
         total += cost * share
-        if derive and edge[nearest, 2] > 1e-2:
+        if derive and edge[2, nearest] > 1e-2:
             nx, ny = outline[m, 2], outline[m, 3]
-            gap = nx * (edge[nearest, 3] - outline[m, 0]) + ny * (edge[nearest, 4] - outline[m, 1])
-            x, y, z = edge[nearest, 0], edge[nearest, 1], edge[nearest, 2]
+            gap = nx * (edge[3, nearest] - outline[m, 0]) + ny * (edge[4, nearest] - outline[m, 1])
+            x, y, z = edge[0, nearest], edge[1, nearest], edge[2, nearest]
             gx, gy, gz = image_gradient(lens, x, y, z, nx / sigma, ny / sigma)
             push(matrix, vector, x, y, z, center, gx, gy, gz, gap / sigma, weight * share)
     return total, used / outline.shape[0]
@@ -314,9 +331,12 @@ def add_term(weight, matrix, vector, whole, slope):
     for a in range(6):
         slope[a] += weight * vector[a]
         vector[a] = 0.0
-        for b in range(6):
+        for b in range(a):
             whole[a, b] += weight * matrix[a, b]
+            whole[b, a] += weight * matrix[a, b]
             matrix[a, b] = 0.0
+        whole[a, a] += weight * matrix[a, a]
+        matrix[a, a] = 0.0
 
 
 @kernel
@@ -333,7 +353,8 @@ def pose_terms_range(
         shared: area of the mask (px), and how much nearer than the object a surface is that hides it.
     """
     count = points.shape[1]
-    scratch, edge = np.empty((count, 18)), np.empty((rim.shape[1], 6))
+    scratch, edge = np.empty((count, 18)), np.empty((6, rim.shape[1]))
+    found = np.empty((4, outline.shape[0]))
     matrix, vector, center = np.zeros((7, 6)), np.zeros(6), np.empty(3)
     for b in range(begin, end):
         pose, view = poses[b], views[b]
@@ -360,7 +381,7 @@ def pose_terms_range(
             continue
         place_rim(rim, view, pose, lens, maps, shared[1], edge)
         if weights[COVER] > 0.0:
-            cost[COVER], cost[6 + COVER] = cover_term(outline, lens, center, sigmas[1], edge, derive, matrix, vector)
+            cost[COVER], cost[6 + COVER] = cover_term(outline, lens, center, sigmas[1], edge, found, derive, matrix, vector)
             add_term(weights[COVER], matrix, vector, whole, slope)
         for k in range(2):  # the outline, then the edges
             term = OUTLINE + k * (EDGE - OUTLINE)

@@ -20,7 +20,7 @@ from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
 from .prepare import Box, PoseInput, box_of_pose, guess_foreground, outline_by_pose, prepare, shown_by, told_by_pose
 from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
-from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, solve
+from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, ready_to_solve, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
 
 _TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be out of question
@@ -160,7 +160,7 @@ def estimate_pose_steps(
     target = (torch.tensor(options.target, dtype=torch.float64) - model.center) / model.diameter
     orbit = orbit_of(starts[0], upward, target) if options.position_only and start is not None and starts is not None else None
     mirrors = None if starts is not None else found.mirrors
-    ready = [_with_foreground(model, image, one, starts) for image, one in zip(seen, given)]
+    ready = [ready_to_solve(_with_foreground(model, image, one, starts), options.solver) for image, one in zip(seen, given)]
     search = partial(_solve_twice, model, options=options, starts=starts, angle=angle, mirrors=mirrors, orbit=orbit)
     ready, scored = yield from search(ready, solver=options.solver)
     poses = scored.poses

@@ -15,6 +15,8 @@ from .views import Views
 _MOST_HIDDEN, _LEAST_HIDDEN = 0.4, 0.9  # shares of an object's length that are seen, if something hides one end
 _HARDLY_MEASURED = 0.25  # share of the pixels that show an object
 _CUTS = 8  # directions in which something may hide a part
+_CUT_POINTS = 3  # every third point tells where the middle of a part is
+_ROWS = 128  # poses that are compared with all others at once
 
 
 def turned_views(views: Views, turns: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +54,7 @@ def place_cut(image: PoseImage, views: Views, rotations: Tensor, view: Tensor, s
     """
     weight, ray, area = _moments(image)
     whole = rotation_between(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), ray / ray.norm()) @ rotations
-    seen = torch.einsum("nij,npj->npi", whole[:, :2].float(), views.points[view][..., :3])
+    seen = torch.einsum("nij,npj->npi", whole[:, :2].float(), views.points[:, ::_CUT_POINTS, :3][view])
     depth = (views.areas.double()[view] * (1 - share) / area).sqrt()
     measured = _median_depth(image, weight > 0.5)
     if measured is not None:
@@ -185,13 +187,16 @@ def distinct_rows(poses: Tensor, cost: Tensor, count: int, *, angle_deg: float, 
     """Indices of the best `count` poses, best first, that differ from all better ones by more than an angle or a shift."""
     order = cost.argsort()[: 8 * count + 64]
     rotations, positions = poses[order, :3, :3].flatten(1), poses[order, :3, 3]
-    near = (rotations @ rotations.T > 1 + 2 * math.cos(math.radians(angle_deg))) & (torch.cdist(positions, positions) < shift)
     kept: list[int] = []
-    taken = torch.zeros(len(order), dtype=torch.bool)
+    near = taken = torch.zeros(len(order), dtype=torch.bool)
     for i in range(len(order)):
+        if i % _ROWS == 0:  # mostly, the first few thousand are not looked at to the end
+            rows = slice(i, i + _ROWS)
+            alike = rotations[rows] @ rotations.T > 1 + 2 * math.cos(math.radians(angle_deg))
+            near = alike & (torch.cdist(positions[rows], positions) < shift)
         if not taken[i]:
             kept.append(i)
             if len(kept) == count:
                 break
-            taken |= near[i]
+            taken = taken | near[i % _ROWS]
     return order[torch.tensor(kept)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,11 +13,34 @@ from ..camera.camera import Camera, crop_camera
 from ..struct import TensorStruct
 
 _OUTLINE_COUNT = 160
+_AROUND = 0.35  # of the box's longer side: how much of its surroundings counts
 _FAR_PX = 60.0  # distances beyond do not matter
 _SENSOR = 0.003  # share of the distance by which depth cameras err
 _MIXED_PX = 1.25  # of the image, from the outline: pixels there may show both sides
 _FAINT = 0.01  # weight of colours at the border of the foreground, against those farther inside
 _UNSURE = 0.45  # foreground share where nothing is known: may be the object, may be what hides it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(TensorStruct):
+    """What surrounds the box in an image, whatever is the object there.
+
+    Attributes:
+        box: (x0, y0, x1, y1) px of the image. resolution: of its longer side, px. blur: by which colours are smoothed, px.
+        camera: of the crop.
+        corner, extent: (x, y) px of the image.
+        color: [h, w, 3], or None. edges: [h, w] distance to the nearest edge, px. depth: [h, w], 0 unknown.
+    """
+
+    box: tuple[float, float, float, float]
+    resolution: float
+    blur: float
+    camera: Camera
+    corner: list[int]
+    extent: list[int]
+    color: Tensor | None
+    edges: Tensor
+    depth: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +56,7 @@ class PoseImage(TensorStruct):
         box: (x0, y0, x1, y1) px around the visible part.
         is_sharp: whether `foreground` is a mask, whose outline is the object's.
         is_boxed: whether the box was given, so that the object's visible part ends at its sides.
+        crops: what was cut out of it before, so that images with another foreground need not do it again (see `cropped`).
     """
 
     camera: Camera
@@ -43,6 +67,7 @@ class PoseImage(TensorStruct):
     box: tuple[float, float, float, float]
     is_sharp: bool = True
     is_boxed: bool = False
+    crops: tuple[Crop, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,41 +95,57 @@ class Observation(TensorStruct):
     depth_sigma: float
 
 
-def observe(image: PoseImage, *, resolution: float = 110.0, margin: float = 0.35, blur: float = 0.0) -> Observation:
+def crop(image: PoseImage, resolution: float, blur: float) -> Crop:
     """Resample what surrounds the box, so that the box's longer side has `resolution` pixels.
 
     Args:
-        margin: around the box, as a share of its longer side.
         blur: standard deviation by which colours are smoothed, as a share of the box's longer side.
     """
+    known = [made for made in image.crops if (made.box, made.resolution, made.blur) == (image.box, resolution, blur * resolution)]
+    if known:
+        return known[0]
     x0, y0, x1, y1 = image.box
     longest = max(x1 - x0, y1 - y0, 2.0)
-    pad = margin * longest + 2
+    pad = _AROUND * longest + 2
     corner = [int(np.floor(x0 - pad)), int(np.floor(y0 - pad))]
     extent = [int(np.ceil(x1 + pad)) - corner[0], int(np.ceil(y1 + pad)) - corner[1]]
     scale = resolution / longest
-    height, width = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
-    camera = crop_camera(image.camera, (corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]), (height, width))
-    cut = lambda t, smooth: resample(t, corner, extent, (height, width), smooth)
+    size = max(8, round(extent[1] * scale)), max(8, round(extent[0] * scale))
+    camera = crop_camera(image.camera, (corner[0], corner[1], corner[0] + extent[0], corner[1] + extent[1]), size)
+    color = None if image.color is None else resample(image.color.float(), corner, extent, size, True)
+    edges = torch.full(size, _FAR_PX) if color is None else _edge_distance(_smooth(color, blur * resolution))
+    depth = torch.zeros(size) if image.depth is None else resample(image.depth.float()[..., None], corner, extent, size, False)[..., 0]
+    return Crop(
+        box=image.box, resolution=resolution, blur=blur * resolution, camera=camera, corner=corner, extent=extent, color=color, edges=edges,
+        depth=depth,
+    )  # fmt: skip
+
+
+def cropped(image: PoseImage, *looks: tuple[float, float]) -> PoseImage:
+    """The image with crops of several resolutions and blurs made once and for all, for those that follow from it by `replace`."""
+    return replace(image, crops=tuple(crop(image, *look) for look in looks))
+
+
+def observe(image: PoseImage, *, resolution: float = 110.0, blur: float = 0.0) -> Observation:
+    """What surrounds the box (see `crop`), and where the object is there."""
+    here = crop(image, resolution, blur)
+    scale = resolution / max(image.box[2] - image.box[0], image.box[3] - image.box[1], 2.0)
     foreground = torch.full(image.known.shape, _UNSURE) if image.foreground is None else image.foreground
-    layers = cut(torch.stack([foreground.float(), image.known.float()], -1), True)
+    size = (here.camera.height, here.camera.width)
+    layers = resample(torch.stack([foreground.float(), image.known.float()], -1), here.corner, here.extent, size, True)
     known = layers[..., 1] > 0.5
     share = torch.where(known, layers[..., 0], torch.full_like(layers[..., 0], _UNSURE))
-    color = torch.zeros(height, width, 3) if image.color is None else cut(image.color.float(), True)
-    depth = torch.zeros(height, width) if image.depth is None else cut(image.depth.float()[..., None], False)[..., 0]
-    distance, outline = _outline(share, known, depth)
+    distance, outline = _outline(share, known, here.depth)
+    color = torch.zeros(*size, 3) if here.color is None else here.color
     on_object = color[share > 0.6]
     deviation = float(on_object.std(0).mean()) if len(on_object) > 8 else 0.15
-    edges = torch.full_like(share, _FAR_PX)
-    if image.color is not None:
-        edges = _edge_distance(_smooth(color, blur * resolution))
-        color = _smooth_within(color, share, blur * resolution, border=_MIXED_PX * scale)
-    maps = torch.cat([torch.stack([share, known.float(), distance], -1), color, torch.stack([depth, edges], -1)], -1)
-    area = float((share * known).sum())
+    if here.color is not None:
+        color = _smooth_within(color, share, here.blur, border=_MIXED_PX * scale)
+    maps = torch.cat([torch.stack([share, known.float(), distance], -1), color, torch.stack([here.depth, here.edges], -1)], -1)
     return Observation(
-        camera=camera, maps=maps, outline=outline, mask_area=area, size=resolution,
+        camera=here.camera, maps=maps, outline=outline, mask_area=float((share * known).sum()), size=resolution,
         border=-math.inf if image.foreground is None else _MIXED_PX * scale, color_sigma=max(0.6 * deviation, 0.04),
-        depth_sigma=_SENSOR * _distance(depth, share),
+        depth_sigma=_SENSOR * _distance(here.depth, share),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from ..struct import TensorStruct
 from .box_term import box_sides
 from .hypotheses import distinct, distinct_rows, place_behind, place_by_box, place_by_mask, place_cut, turned_views
 from .object_model import ObjectModel
-from .observation import PoseImage, observe
+from .observation import PoseImage, cropped, observe
 from .refine import FindViews, Orbit, Scale, Scored, Sight, TermWeights, by_template, evaluate, evaluate_all, moved, refine, see
 from .views import Views, nearest_view, render_views, template_views
 
@@ -24,6 +24,7 @@ _PLAIN = 0.15  # weight of the colours of a plain object, whose shading alone th
 _NUDGED, _NUDGE_DEPTH, _NUDGE_TURN = 3, 0.06, 0.14  # how many of the best poses; share of the distance; radians
 _BLURRED = 0.4  # weight of a guessed mask
 _HIDDEN = 0.3
+_SMOOTH, _SHARP = 0.04, 0.012  # of the box's longer side: by which colours are smoothed
 _SIFTED = 12  # hypotheses that are looked at closely, for each that is refined
 
 
@@ -96,7 +97,7 @@ def solve(
         orbit: restricts the motions (see `refine`).
     """
     look = lambda blur: [sight_of(image, images[0], weights, model, resolution=options.resolution, blur=blur) for image in images]
-    coarse, sharp, kept = look(0.04), look(0.012), options.kept
+    coarse, sharp, kept = look(_SMOOTH), look(_SHARP), options.kept
     views = template_views(model, count=options.view_count, distance=template_distance(images[0]), folder=options.cache_folder)
     find = by_template(views)
     scored = _first(views, images[0], coarse[0], options, starts, start_angle, orbit)
@@ -139,6 +140,11 @@ def sight_of(image: PoseImage, first: PoseImage, weights: TermWeights, model: Ob
     return Sight(observation=observation, weights=weight, from_first=between_cameras(image, first, model), sides=sides)
 
 
+def ready_to_solve(image: PoseImage, options: SolverOptions) -> PoseImage:
+    """The image with what does not depend on the foreground in it done, as `solve` and what follows need it."""
+    return cropped(image, (options.resolution, _SMOOTH), (options.resolution, _SHARP), (2 * options.resolution, _SHARP))
+
+
 def between_cameras(image: PoseImage, first: PoseImage, model: ObjectModel) -> Tensor:
     """camera_from_first [4, 4] float64 of an image, working unit."""
     between = (image.camera.camera_from_world.double() @ se3_inverse(first.camera.camera_from_world.double())).clone()
@@ -148,7 +154,7 @@ def between_cameras(image: PoseImage, first: PoseImage, model: ObjectModel) -> T
 
 def finest_sights(images: Sequence[PoseImage], weights: TermWeights, model: ObjectModel, options: SolverOptions) -> list[Sight]:
     """The images as the last refinement takes them: twice as fine."""
-    return [sight_of(image, images[0], weights, model, resolution=2 * options.resolution, blur=0.012) for image in images]
+    return [sight_of(image, images[0], weights, model, resolution=2 * options.resolution, blur=_SHARP) for image in images]
 
 
 def judge(model: ObjectModel, poses: Tensor, sights: Sequence[Sight]) -> Scored:
