@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import unproject as up
+from unproject.camera.camera import resize_camera
 from unproject.cli.main import main
 from unproject.io.cameras import save_camera
 from unproject.io.load import save
@@ -55,6 +56,24 @@ def test_mask_depth_and_given_symmetries(folder: Path, capsys: pytest.CaptureFix
     assert set(content) == {"convention", "frames"} and np.array(content["frames"][0]["camera_from_object"]).shape == (4, 4)
     with Image.open(folder / "pose.png") as overlay, Image.open(folder / "a.png") as image:
         assert overlay.size == image.size and (np.asarray(overlay) != np.asarray(image)).any()
+
+
+def test_a_photograph_of_five_megapixels_that_lies_on_its_side(folder: Path) -> None:
+    """Its EXIF orientation says how to hold it; the camera is that of the upright picture."""
+    camera = resize_camera(CAMERA, (1920, 2560))
+    save_camera(camera, folder / "large.json")
+    for name in ("a.png", "mask.png"):
+        with Image.open(folder / name) as small:
+            large = small.resize((2560, 1920), Image.Resampling.BILINEAR).transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turn by 90 degrees clockwise to look at it
+        large.save(folder / f"turned-{name}", exif=exif, compress_level=1)
+    assert main(words(folder, "--mask", "turned-mask.png", image="turned-a.png", camera="large.json", out="large-pose.json")) == 0
+    (frame,) = load_poses(folder / "large-pose.json")
+    assert float(rotation_error_deg(frame.pose, true_pose())) < 3
+    assert float((frame.pose[:3, 3] - true_pose()[:3, 3]).norm()) < 0.05
+    with Image.open(folder / "large-pose.png") as overlay:
+        assert overlay.size == (1920, 1440)
 
 
 @pytest.fixture(scope="module")

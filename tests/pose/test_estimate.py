@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import unproject as up
+from unproject.camera.camera import crop_camera
 from unproject.errors import ArgumentError, DataError
 from unproject.geometry.join import join_meshes
 from unproject.pose.appearance import fit_texture, fit_vertex_colors
@@ -321,6 +322,27 @@ def test_mask_too_large_or_too_small_all_around(block: up.Mesh, full: PoseInput,
     assert torch.equal(settle_outline(exact, torch.full_like(full.color, 0.5)), exact)  # nothing to see: as it was
 
 
+def test_an_image_is_cut_down_to_what_matters(block: up.Mesh, full: PoseInput) -> None:
+    assert full.color is not None and full.mask is not None and full.depth is not None
+    model, times, border = make_object_model(block), 12, 300
+    enlarge = lambda values: torch.nn.functional.pad(
+        values.float().repeat_interleave(times, 0).repeat_interleave(times, 1).reshape(120 * times, 160 * times, -1), (0, 0, *[border] * 4)
+    )
+    color, mask, depth = enlarge(full.color), enlarge(full.mask)[..., 0], enlarge(full.depth)[..., 0]
+    beyond = border / times
+    camera = crop_camera(CAMERA, (-beyond, -beyond, CAMERA.width + beyond, CAMERA.height + beyond), (mask.shape[0], mask.shape[1]))
+    before = prepare(full, model)
+    after = prepare(PoseInput(camera=camera, color=color, mask=mask, depth=depth), model)
+    assert before.foreground is not None and after.foreground is not None and after.color is not None and after.depth is not None
+    assert after.color.shape[:2] == after.foreground.shape == after.depth.shape == after.known.shape == after.camera.image_size
+    side = lambda image: max(image.box[2] - image.box[0], image.box[3] - image.box[1])
+    assert 300 <= side(after) < 600 and max(after.camera.image_size) <= 3 * side(after) + 4 and bool(after.known.all())
+    rays = lambda image: torch.tensor([*image.box[:2], 1.0, *image.box[2:], 1.0]).view(2, 3) @ torch.linalg.inv(image.camera.intrinsics).T
+    torch.testing.assert_close(rays(after), rays(before), atol=2e-3, rtol=0)  # the same ones bound the object
+    filled = lambda image: float(image.foreground.sum()) / side(image) ** 2
+    assert abs(filled(after) - filled(before)) < 0.01
+
+
 def test_places_that_something_hides_become_unknown(block: up.Mesh, full: PoseInput) -> None:
     assert full.mask is not None
     model = make_object_model(block)
@@ -329,7 +351,9 @@ def test_places_that_something_hides_become_unknown(block: up.Mesh, full: PoseIn
     mask = full.mask.clone()
     mask[:60] = False
     part = without_hidden(model, prepare(dataclasses.replace(full, mask=mask), model), model.to_working(true_pose()))
-    hidden = full.mask & ~mask
+    left, top = (int(v) for v in (CAMERA.intrinsics - part.camera.intrinsics)[:2, 2])  # only the box's surroundings are left
+    cut = lambda values: values[top : top + part.camera.height, left : left + part.camera.width]
+    hidden, mask = cut(full.mask & ~mask), cut(mask)
     assert float(part.known[hidden].float().mean()) < 0.05 and bool(part.known[mask].all()) and bool(part.known[0].all())
 
 

@@ -28,6 +28,7 @@ from ..io.bop import (
     targets_of,
 )
 from ..io.load import load_mesh
+from ..io.photograph import read_color
 from ..io.rgbd import read_depth
 from ..pose.bop_score import BopScore, bop_score
 from ..pose.estimate import PoseOptions, estimate_pose
@@ -35,7 +36,7 @@ from ..pose.object_model import ObjectModel, make_object_model
 from ..pose.prepare import PoseInput
 from ..pose.solve import SolverOptions
 from .manners import Manners, Terminal
-from .pose import read_color, read_mask
+from .pose import read_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def _estimates(
     with terminal.progress() as progress:
         task = progress.add_task("estimate", total=len(targets))
         for image in images:
-            color = None if image.color_path is None else read_color(image.color_path)
+            color = None if image.color_path is None else read_color(image.color_path).float() / 255
             depth = read_depth(image.depth_path) * image.depth_scale if options.depth and image.depth_path is not None else None
             found: list[BopEstimate] = []
             seconds = 0.0

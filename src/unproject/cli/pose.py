@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
-from ..camera.camera import Camera, perspective_camera
+from ..camera.camera import Camera, perspective_camera, resize_camera
 from ..camera.undistortion import undistort_image, undistorted_camera
-from ..errors import ArgumentError, FileAccessError, FormatError
+from ..errors import ArgumentError, FormatError
 from ..geometry.mesh import Mesh
 from ..io.atomic import atomic_write
 from ..io.bop import symmetry_transforms
@@ -26,6 +27,7 @@ from ..io.camera_frame import CameraFrame
 from ..io.cameras import load_frames
 from ..io.json_node import read_json
 from ..io.load import load_mesh
+from ..io.photograph import read_color, read_pixels
 from ..io.poses import PoseFrame, load_poses, save_poses
 from ..io.rgbd import read_depth
 from ..kernels.jit import cache_directory
@@ -37,6 +39,7 @@ from .manners import Manners, Terminal
 
 _UNKNOWN = (127, 128)  # grey values of a mask that mean "not known"
 _UNSURE = 0.3
+_OVERLAY_PIXELS = 1920  # of the longer side: enough to judge a pose
 _SYMMETRY_STEP = math.radians(10)
 
 
@@ -89,7 +92,7 @@ def run(options: Options, terminal: Terminal) -> dict[str, Any]:
     if overlay == options.output:
         raise ArgumentError(f"{overlay} cannot be both the pose and the picture of it; name the output pose.json")
     terminal.check_output(options.output, overlay)
-    color = read_color(options.image)
+    color = read_color(options.image).float() / 255
     camera = _camera(options, color)
     mask, unknown = read_mask(options.mask)
     given = PoseInput(camera=camera, color=color, mask=mask, unknown=unknown, box=options.box, depth=_read_depth(options))
@@ -166,28 +169,11 @@ def _report(options: Options, terminal: Terminal, estimate: PoseEstimate, overla
         terminal.warn(f"{len(estimate.candidates)} poses explain the image nearly as well; they are in the output as alternatives")
 
 
-def _read_pixels(path: Path, mode: str | None) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image if mode is None else image.convert(mode))
-    except FileNotFoundError:
-        raise FileAccessError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, SyntaxError, EOFError, ValueError) as error:
-        raise FormatError(f"not an image that can be read ({error})", path=path) from None
-    except OSError as error:
-        raise FormatError(f"the image is damaged or cannot be read ({error})", path=path) from None
-
-
-def read_color(path: Path) -> Tensor:
-    """An image as [H, W, 3] in [0, 1]."""
-    return torch.from_numpy(_read_pixels(path, "RGB").astype(np.float32) / 255)
-
-
 def read_mask(path: Path | None) -> tuple[Tensor | None, Tensor | None]:
     """A mask image as the share [H, W] of each pixel that shows the object, and where nobody knows; both None without a file."""
     if path is None:
         return None, None
-    values = _read_pixels(path, None)
+    values = read_pixels(path)
     if values.ndim == 3:  # a colour image: its alpha, if that says something, else its brightness
         values = values[..., 3] if values.shape[2] == 4 and values[..., 3].min() < 255 else values[..., :3].max(-1)
     if values.dtype == bool or values.max(initial=0) <= 1:
@@ -224,9 +210,10 @@ def _camera(options: Options, color: Tensor) -> Camera:
         raise ArgumentError(f"{options.camera} has {len(frames)} cameras and none for an image called {options.image.name!r}")
     camera = chosen[0].camera
     if camera.image_size != size:
+        swapped = camera.image_size == size[::-1]
         raise ArgumentError(
             f"{options.image} has {size[1]}x{size[0]} pixels, the camera in {options.camera} {camera.width}x{camera.height}; "
-            "resize the image or scale the camera"
+            + ("photographs are turned upright, as their EXIF orientation says" if swapped else "resize the image or scale the camera")
         )
     return camera
 
@@ -261,6 +248,10 @@ def _symmetries(path: Path, mesh: Path) -> Tensor:
 
 def _save_overlay(path: Path, mesh: Mesh, color: Tensor, camera: Camera, estimate: PoseEstimate) -> None:
     image = undistort_image(color, camera) if camera.distortion is not None or camera.projection == "fisheye" else color
-    picture = draw_pose((image * 255).round().to(torch.uint8), mesh, undistorted_camera(camera), estimate.camera_from_object)
+    plain, shrink = undistorted_camera(camera), max(1.0, max(camera.image_size) / _OVERLAY_PIXELS)
+    if shrink > 1:
+        plain = resize_camera(plain, (round(camera.height / shrink), round(camera.width / shrink)))
+        image = adaptive_avg_pool2d(image.permute(2, 0, 1), plain.image_size).permute(1, 2, 0)
+    picture = draw_pose((image * 255).round().to(torch.uint8), mesh, plain, estimate.camera_from_object)
     with atomic_write(path) as file:
         Image.fromarray(picture.numpy()).save(file, format="PNG")

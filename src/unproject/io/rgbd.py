@@ -18,6 +18,7 @@ from ..errors import ArgumentError, FileAccessError, FormatError
 from .cameras import load_camera, load_frames
 from .cameras_open3d import load_open3d_intrinsics
 from .json_node import read_json, read_text
+from .photograph import read_pixels, unreadable
 from .trajectories import load_trajectory
 
 COLOR_FOLDERS = ("color", "rgb", "image", "images", "colour")
@@ -292,9 +293,9 @@ def read_depth(path: Path) -> Tensor:
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     else:
-        values = _read_image(path, None)
+        values = read_pixels(path)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.ndim != 2 or values.dtype == np.bool_:
@@ -305,7 +306,7 @@ def read_depth(path: Path) -> Tensor:
 
 
 def _read_color(path: Path, size: tuple[int, int]) -> Tensor:
-    pixels = _read_image(path, "RGB")
+    pixels = read_pixels(path, "RGB")
     if pixels.shape[:2] != tuple(size):
         if abs(pixels.shape[0] * size[1] - pixels.shape[1] * size[0]) > max(pixels.shape):
             sizes = f"{pixels.shape[1]} x {pixels.shape[0]}, the depth images are {size[1]} x {size[0]}"
@@ -314,19 +315,3 @@ def _read_color(path: Path, size: tuple[int, int]) -> Tensor:
         image = torch.nn.functional.interpolate(image, size=tuple(size), mode="bilinear", antialias=True)
         return image[0].permute(1, 2, 0).round().to(torch.uint8)
     return torch.from_numpy(pixels)
-
-
-def _read_image(path: Path, mode: str | None) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: BaseException) -> FileAccessError | FormatError:
-    if isinstance(error, OSError) and error.errno is not None:
-        return FileAccessError(f"{path}: {error.strerror or error}")
-    return FormatError(f"damaged or no image: {error}", path=path)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, DataError, FileAccessError, FormatError, MissingDependencyError
 from ..struct import TensorStruct
+from .photograph import read_color
 from .rgbd import COLOR_FOLDERS, read_depth
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
@@ -99,24 +99,6 @@ def _open_folder(folder: Path, depth_scale: float | None) -> Video:
             yield VideoFrame(name=path.stem, color=read_color(path), depth=counts)
 
     return Video(frames=frames(), count=len(images))
-
-
-def read_color(path: str | Path) -> Tensor:
-    """An image as [H, W, 3] uint8.
-
-    Raises:
-        FileAccessError: it cannot be read.
-        FormatError: damaged, or no image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert("RGB")))
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise FileAccessError(f"{path}: {error.strerror}") from error
-        raise FormatError(f"damaged or no image: {error}", path=path) from error
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -22,6 +22,7 @@ from .prepare import Box, PoseInput, box_of_pose, guess_foreground, outline_by_p
 from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, ready_to_solve, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
+from .window import windowed
 
 _TEMPERATURE = 0.02  # of the cost: how much worse an alternative must be to be out of question
 _SAME_ANGLE, _SAME_SHIFT = math.radians(6.0), 0.06
@@ -155,7 +156,7 @@ def estimate_pose_steps(
         if starts is None:
             located = _search(model, seen[0])
             starts, angle, certainty = located.poses, 0.0, located.certainty
-        seen[0] = replace(seen[0], box=_box_of_start(model, seen[0], starts[0]))
+        seen[0] = windowed(replace(seen[0], box=_box_of_start(model, seen[0], starts[0])))
     upward = torch.tensor(options.up, dtype=torch.float64)
     target = (torch.tensor(options.target, dtype=torch.float64) - model.center) / model.diameter
     orbit = orbit_of(starts[0], upward, target) if options.position_only and start is not None and starts is not None else None

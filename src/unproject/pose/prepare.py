@@ -20,6 +20,7 @@ from .observation import PoseImage
 from .segment import middle_prior, segment_box
 from .segment_by_pose import segment_by_pose
 from .views import box_fill, render_views
+from .window import windowed
 
 _WHERE = "estimate_pose"
 _FEW_VIEWS = 60
@@ -76,8 +77,6 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
         unknown = flat((~unknown).float(), "nearest") < 0.5
         color = None if color is None else undistort_image(color, camera)
         depth = None if depth is None else flat(depth, "nearest")
-    if mask is not None and color is not None:
-        mask = settle_outline(mask, color)
     plain = undistorted_camera(camera)
     plain = replace(plain.map(lambda t: t.float()), near=1e-6, far=1e12)
     box = _box(given.box, mask, unknown, camera)
@@ -85,10 +84,21 @@ def prepare(given: PoseInput, model: ObjectModel) -> PoseImage:
         _check_depth(depth, mask, box, model)
         if mask is not None and float((mask * (depth > 0)).sum()) < _HARDLY_MEASURED * float(mask.sum()):
             depth = None
-    return PoseImage(
+    image = PoseImage(
         camera=plain, color=color, foreground=None if mask is None else mask.clamp(0, 1), known=~unknown,
         depth=None if depth is None else depth / model.diameter, box=box, is_boxed=given.box is not None and mask is None,
     )  # fmt: skip
+    if mask is None and given.box is None:
+        return image
+    return _with_settled_outline(windowed(image))
+
+
+def _with_settled_outline(image: PoseImage) -> PoseImage:
+    """The image with a mask whose outline lies where the colours change, if there is a mask and it is clear where; else as it is."""
+    if image.foreground is None or image.color is None:
+        return image
+    mask = settle_outline(image.foreground, image.color)
+    return image if mask is image.foreground else replace(image, foreground=mask, box=box_around((mask > 0.5) & image.known))
 
 
 def guess_foreground(image: PoseImage, model: ObjectModel, *, prior: Tensor | None = None) -> PoseImage:

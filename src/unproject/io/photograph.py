@@ -1,0 +1,43 @@
+"""Image files that cameras write: colour, masks, depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FileAccessError, FormatError
+
+
+def read_pixels(path: str | Path, mode: str | None = None) -> np.ndarray:
+    """The pixels of an image file, [H, W] or [H, W, C], turned upright as its EXIF orientation says (as OpenCV does).
+
+    Args:
+        mode: of Pillow, such as "RGB"; the file's own by default.
+
+    Raises:
+        FileAccessError: it cannot be read.
+        FormatError: damaged, or no image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            return np.array(upright if mode is None else upright.convert(mode))
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
+        raise unreadable(path, error) from error
+
+
+def read_color(path: str | Path) -> Tensor:
+    """An image file as [H, W, 3] uint8; errors as `read_pixels`."""
+    return torch.from_numpy(read_pixels(path, "RGB"))
+
+
+def unreadable(path: str | Path, error: BaseException) -> FileAccessError | FormatError:
+    """What to tell of a file that a reader failed on: that the system does not give it, or that it is damaged."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return FileAccessError(f"{path}: {error.strerror or error}")
+    return FormatError(f"damaged or no image: {error}", path=path)
