@@ -81,3 +81,28 @@ def test_a_video_file_whole_and_truncated(tmp_path: Path) -> None:
         for _ in open_video(path):
             taken += 1
     assert 1 <= taken < 8
+
+
+def test_a_video_that_was_filmed_on_its_side_is_turned(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "v.mp4"
+    upright = np.zeros((32, 24, 3), np.uint8)
+    upright[:16] = 200  # bright above
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        lying = np.ascontiguousarray(np.rot90(upright))  # counter-clockwise: to look at it, turn it clockwise
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(lying, format="rgb24")))
+        container.mux(stream.encode(None))
+    one, none, last = b"\x00\x01\x00\x00", bytes(4), b"\x40\x00\x00\x00"
+    still, clockwise = one + none * 3 + one + none * 3 + last, none + one + none + b"\xff\xff\x00\x00" + none * 4 + last
+    data = path.read_bytes()
+    header = data.index(b"tkhd")
+    place = data.index(still, header)
+    assert place < header + 100
+    path.write_bytes(data[:place] + clockwise + data[place + len(still) :])
+    frames = [frame.color.float() for frame in open_video(path)]
+    assert len(frames) == 3
+    for color in frames:
+        assert color.shape == (32, 24, 3) and float(color[:14].mean()) > 150 and float(color[18:].mean()) < 50

@@ -121,6 +121,12 @@ def _pyav() -> Any:
     return av
 
 
+def _upright(picture: Any) -> Tensor:
+    """A decoded frame as [H, W, 3] uint8, turned as its display matrix says: phones film lying on their side."""
+    turns = round(getattr(picture, "rotation", 0) / 90) % 4
+    return torch.rot90(torch.from_numpy(picture.to_ndarray(format="rgb24")), turns).contiguous()
+
+
 def _open_file(path: Path) -> Video:
     av = _pyav()
     try:
@@ -136,7 +142,7 @@ def _open_file(path: Path) -> Video:
         with container:
             try:
                 for picture in container.decode(stream):
-                    yield VideoFrame(name=f"{number:06d}", color=torch.from_numpy(picture.to_ndarray(format="rgb24")))
+                    yield VideoFrame(name=f"{number:06d}", color=_upright(picture))
                     number += 1
             except (av.error.FFmpegError, ValueError) as error:
                 raise FormatError(f"damaged after frame {number}: {error}", path=path) from error
@@ -161,6 +167,6 @@ def _open_camera(number: int) -> Video:
     def frames() -> Iterator[VideoFrame]:
         with container:
             for k, picture in enumerate(container.decode(video=0)):
-                yield VideoFrame(name=f"{k:06d}", color=torch.from_numpy(picture.to_ndarray(format="rgb24")))
+                yield VideoFrame(name=f"{k:06d}", color=_upright(picture))
 
     return Video(frames=frames())
