@@ -93,7 +93,7 @@ def ball_in(colors: torch.Tensor) -> tuple[torch.Tensor, View, Paint]:
     left, top = view.corner.long().tolist()
     height, width = view.mask.shape
     image[top : top + height, left : left + width][view.mask] = (255 * interpolate(colors, ball.faces, view.fragments))[view.mask].byte()
-    return image, view, make_paint(mesh, torch.zeros(3, dtype=torch.float64), is_whole=True)
+    return image, view, make_paint(mesh, torch.zeros(3, dtype=torch.float64))
 
 
 def spotted() -> torch.Tensor:

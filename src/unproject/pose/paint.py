@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,9 +11,8 @@ from ..geometry.mesh import Mesh
 from ..geometry.normals import face_normals, vertex_normals
 from ..geometry.query import closest_point
 from ..geometry.sample import interpolate_rows
-from ..lie.se3 import se3_apply
 from ..render.interpolate import corner_table
-from ..render.rasterize import Fragments, rasterize
+from ..render.rasterize import Fragments
 from ..render.texture import sample_texture
 from ..struct import TensorStruct
 from .view import View
@@ -28,12 +27,11 @@ class Paint(TensorStruct):
     """Colours in [0, 255] over a surface: of vertices, or of textures times the material's colour.
 
     Attributes:
-        vertices, faces: of the mesh.
+        vertices, faces: of the mesh, which is the one that views show.
         corner_rows: [F, 3, 6] of the corners: factors of the colour in [0, 255], and normal.
         corner_uvs: [F, 3, 2], or None without textures.
         face_texture: [F] which of `textures`, -1 for none.
         textures: [h, w, 3] each.
-        is_whole: whether views show this very mesh.
         is_plain: whether the mesh has no colours, or one for all.
     """
 
@@ -43,7 +41,6 @@ class Paint(TensorStruct):
     corner_uvs: Tensor | None
     face_texture: Tensor
     textures: tuple[Tensor, ...]
-    is_whole: bool
     is_plain: bool
 
 
@@ -62,7 +59,7 @@ class Coat(TensorStruct):
     normals: Tensor
 
 
-def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint:
+def make_paint(mesh: Mesh, center: Tensor) -> Paint:
     """The paint of a mesh, moved by -center [3]."""
     color = torch.full((mesh.face_count, 3, 3), 255.0)
     number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
@@ -87,7 +84,6 @@ def make_paint(mesh: Mesh, center: Tensor, *, is_whole: bool) -> Paint:
         corner_uvs=corner_uvs,
         face_texture=number,
         textures=tuple(textures),
-        is_whole=is_whole,
         is_plain=not textures and float(color.flatten(0, 1).std(0).max()) < 1,
     )
 
@@ -111,7 +107,7 @@ def _small(texture: Tensor) -> Tensor:
 
 def coat_of(paint: Paint, view: View) -> Coat:
     """What a view shows."""
-    fragments = _fragments(paint, view)
+    fragments = view.fragments
     color, normals = _surface(paint, view, fragments, fragments.mask)
     return Coat(shown=fragments.mask, color=color, normals=normals)
 
@@ -122,7 +118,7 @@ def seen_samples(image: Tensor, paint: Paint, view: View, *, hidden: Tensor | No
     Args:
         hidden: [h, w] pixels of the view that show something else.
     """
-    fragments = _fragments(paint, view)
+    fragments = view.fragments
     inside = torch.nn.functional.max_pool2d((~fragments.mask)[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0] == 0
     if hidden is not None:
         inside &= ~hidden
@@ -133,30 +129,10 @@ def seen_samples(image: Tensor, paint: Paint, view: View, *, hidden: Tensor | No
     return image[y, x].float(), *_surface(paint, view, fragments, (rows, columns))
 
 
-def _fragments(paint: Paint, view: View) -> Fragments:
-    """Those of a view; one of fewer faces is drawn anew."""
-    if paint.is_whole:
-        return view.fragments
-    with torch.no_grad():
-        return rasterize(se3_apply(view.camera_from_object, paint.vertices), paint.faces, view.camera)
-
-
 def _surface(paint: Paint, view: View, fragments: Fragments, chosen: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """[P, 3] each: colours, and normals in the camera frame, at chosen pixels."""
     rows = rows_at(paint, fragments.face[chosen], fragments.barycentrics[chosen])
     return rows[:, :3], torch.nn.functional.normalize(rows[:, 3:] @ view.camera_from_object[:3, :3].T, dim=1)
-
-
-def paint_on(paint: Paint, mesh: Mesh) -> Paint:
-    """The paint of a mesh that stands for the painted one, in the same frame, by what is nearest to each vertex."""
-    if paint.is_whole:
-        return paint
-    near = closest_point(mesh.vertices, (paint.vertices, paint.faces))
-    rows = rows_at(paint, near.face, near.barycentrics)[mesh.faces]
-    number = torch.full((mesh.face_count,), -1, dtype=torch.int64)
-    return replace(
-        paint, vertices=mesh.vertices, faces=mesh.faces, corner_rows=rows, corner_uvs=None, face_texture=number, textures=(), is_whole=True
-    )
 
 
 def coarse_paint(paint: Paint, mesh: Mesh) -> Tensor:

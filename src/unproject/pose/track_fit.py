@@ -17,12 +17,13 @@ from ..geometry.normals import face_normals
 from ..io.video import VideoFrame
 from ..lie.so3 import so3_log
 from ..struct import TensorStruct
+from .bake import bake_paint
 from .color_model import ColorModel
 from .covered import covered_pixels, is_covered
 from .judge import explained
 from .looks import Looks, learn_looks, painted_view
 from .object_model import make_object_model
-from .paint import Paint, coarse_paint, coat_of, make_paint, paint_on
+from .paint import Paint, coarse_paint, coat_of, make_paint
 from .symmetry import find_symmetries
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
 from .track_terms import Evidence, TermsFit, fit_terms, precision_of_motion
@@ -74,7 +75,6 @@ class TrackModel(TensorStruct):
     center: Tensor
     diameter: float
     paint: Paint | None
-    paint_seen: Paint | None
     coarse_paint: Tensor | None
     twins: Tensor
 
@@ -157,14 +157,14 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         raise ArgumentError("track_objects: the mesh has no faces")
     center = ((mesh.vertices.amax(0) + mesh.vertices.amin(0)) / 2).double()
     bare = Mesh(vertices=(mesh.vertices.double() - center).float(), faces=mesh.faces)
-    is_whole = bare.face_count <= options.face_count
-    if not is_whole:
+    paint = make_paint(mesh, center) if options.texture else None
+    if bare.face_count > options.face_count:
         bare = decimate(bare, options.face_count)
+        paint = None if paint is None else bake_paint(paint, bare)
     coarse = decimate(bare, 400) if bare.face_count > 400 else bare
     diameter = float((bare.vertices.amax(0) - bare.vertices.amin(0)).norm())
     if not diameter > 0:
         raise ArgumentError("track_objects: all vertices of the mesh are in one place")
-    paint = make_paint(mesh, center, is_whole=is_whole) if options.texture else None
     return TrackModel(
         mesh=bare,
         coarse=coarse,
@@ -172,7 +172,6 @@ def make_track_model(mesh: Mesh, options: TrackOptions) -> TrackModel:
         center=center,
         diameter=diameter,
         paint=paint,
-        paint_seen=None if paint is None else paint_on(paint, bare),
         coarse_paint=None if paint is None else coarse_paint(paint, coarse),
         twins=torch.eye(4, dtype=torch.float64)[None] if paint is None or paint.is_plain else _twins(mesh, center),
     )
@@ -283,7 +282,7 @@ def worth_of(
 ) -> Tensor:
     """[N] float64 nats by which poses [N, 4, 4] explain a frame where cells of a view are covered; to be compared with each other only."""
     likely = explained(
-        poses, frame.color, knowledge.colors, model.mesh, camera, covered=covered, view=view, paint=model.paint_seen, looks=knowledge.looks
+        poses, frame.color, knowledge.colors, model.mesh, camera, covered=covered, view=view, paint=model.paint, looks=knowledge.looks
     )
     return _PIXELS * likely.double()
 
