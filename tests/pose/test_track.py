@@ -211,7 +211,7 @@ def test_the_true_pose_explains_most_even_behind_a_bar() -> None:
     k = state.knowledge
     for looks in (None, k.looks):
         scores = explained(
-            torch.stack(others), frame.color, k.colors, model.mesh, camera, covered=covered, view=fit.view, paint=model.paint_seen,
+            torch.stack(others), frame.color, k.colors, model.mesh, camera, covered=covered, view=fit.view, paint=model.paint,
             looks=looks,
         )  # fmt: skip
         assert int(scores.argmax()) == 0
