@@ -95,13 +95,14 @@ def test_a_mask_that_is_too_large_or_too_small_ends_where_the_colours_do() -> No
     given, pose, whole = seen(model, background)
     image = prepare(PoseInput(camera=given.camera, color=given.color, mask=whole), model)
     assert outline_by_pose(image, model, pose) is image
-    for sign, farther in ((1, 0.9), (-1, 1.1)):  # as too large a mask makes an object too near
-        grown = sign * torch.nn.functional.max_pool2d(sign * whole[None].float(), 5, stride=1, padding=2)[0]
-        wrong = dataclasses.replace(image, foreground=grown)
+    grown = lambda sign: sign * torch.nn.functional.max_pool2d(sign * whole[None].float(), 5, stride=1, padding=2)[0]
+    shifted = torch.roll(whole.float(), 2, 1)  # too far out on one side, too far in on the other
+    for given, farther in ((grown(1), 0.9), (grown(-1), 1.1), (shifted, 1.0)):  # as too large a mask makes an object too near
+        wrong = dataclasses.replace(image, foreground=given)
         off = pose.clone()
         off[:3, 3] *= farther
         found = outline_by_pose(wrong, model, off).foreground
         assert found is not None
-        assert float((found - whole.float()).abs().sum()) < 0.35 * float((grown - whole.float()).abs().sum())
+        assert float((found - whole.float()).abs().sum()) < 0.35 * float((given - whole.float()).abs().sum())
     plain = make_object_model(up.make_mesh(model.mesh.vertices, model.mesh.faces))
     assert outline_by_pose(wrong, plain, off) is wrong  # nothing is known of its colours

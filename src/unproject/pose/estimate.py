@@ -175,7 +175,7 @@ def _solve_twice(
     model: ObjectModel, images: Sequence[PoseImage], *, solver: SolverOptions, options: PoseOptions, starts: Tensor | None, angle: float,
     mirrors: Tensor | None, orbit: Orbit | None,
 ) -> Generator[SolverStep, None, tuple[Sequence[PoseImage], Scored]]:  # fmt: skip
-    """Solve, again with what the pose says of the colours where the foreground is a guess, and past what hides the object."""
+    """Solve, again with what the pose says of a guessed foreground or of a mask's outline, and past what hides the object."""
     step: SolverStep | None = None
     for step in solve(model, images, options.weights, solver, starts=starts, start_angle=angle, mirrors=mirrors, orbit=orbit):
         yield step
@@ -183,11 +183,12 @@ def _solve_twice(
     scored = step.scored
     told = [_relearned(model, image, scored.poses[0]) for image in images]
     if any(new is not old for new, old in zip(told, images)):
-        images = told
         around = scored.poses[: solver.kept[3]]
-        for step in solve(model, images, options.weights, solver, starts=around, start_angle=0.0, orbit=orbit):
+        for step in solve(model, told, options.weights, solver, starts=around, start_angle=0.0, orbit=orbit):
             yield step
-        scored = step.scored
+        is_guess = any(not image.is_sharp for image in images)
+        if is_guess or float(step.scored.cost.min()) < float(scored.cost.min()):  # the right outline is the one that the shape explains
+            images, scored = told, step.scored
     scored = refine_past_hidden(model, images, options.weights, solver, scored, orbit=orbit)
     yield SolverStep(index=step.index + 1, name="what is hidden", scored=scored)
     return images, scored

@@ -27,6 +27,7 @@ _FEW_VIEWS = 60
 _LEAST_FILL, _MOST_FILL = 0.05, 0.5  # a box may bound what is seen of a hidden object: it fills no more, whatever its shape
 _LEAST_EXPLAINED = 0.3  # share of a guessed foreground: below, the mesh's colours or the pose are wrong
 _OUTLINE_REACH, _OUTLINE_LEAST_PX = 0.06, 3.0  # how far off a mask's outline may be: share of its longer side, or pixels
+_OUTLINE_MOVED = 0.4  # pixels, on average: less is how exactly colours tell an outline
 _SURELY_TOLD = 0.75  # share of the middle of a mask that must look as the pose says, for its outline to be moved
 _HARDLY_MEASURED = 0.25  # share of a mask: what is measured of less lies at its edges, where cameras see what is behind as well
 Box = tuple[float, float, float, float]
@@ -137,7 +138,7 @@ def told_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImag
 
 
 def outline_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseImage:
-    """The image with a mask whose outline lies where the object's colours end, if all of it was clearly too far out or in; else as it is.
+    """The image with a mask whose outline lies where the object's colours end, if it was clearly too far out or in; else as it is.
 
     Args:
         pose: [4, 4] from the mask as it is, working frame.
@@ -153,8 +154,8 @@ def outline_by_pose(image: PoseImage, model: ObjectModel, pose: Tensor) -> PoseI
     middle, border = depth > reach, (depth <= reach) & (beyond <= reach)
     told = segment_by_pose(model, replace(image, known=image.known & ~border), pose, image.foreground)
     length = float(((depth > 0) & (depth < 2)).sum())
-    moved = float((told - image.foreground)[border].sum()) / max(length, 1.0)
-    if not bool(middle.any()) or float(told[middle].mean()) < _SURELY_TOLD or abs(moved) < 1.0:
+    moved = float((told - image.foreground)[border].abs().sum()) / max(length, 1.0)
+    if not bool(middle.any()) or float(told[middle].mean()) < _SURELY_TOLD or moved < _OUTLINE_MOVED:
         return image
     return replace(image, foreground=torch.where(border, told, image.foreground))
 
