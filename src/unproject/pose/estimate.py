@@ -14,12 +14,13 @@ from ..camera.camera import check_rigid
 from ..errors import ArgumentError, DataError
 from ..geometry.mesh import Mesh
 from ..struct import TensorStruct
+from .depth_check import contradiction
 from .hidden import refine_past_hidden
 from .locate import Located, locate
 from .object_model import ObjectModel, check_scale, make_object_model
 from .observation import PoseImage
 from .prepare import Box, PoseInput, box_of_pose, guess_foreground, outline_by_pose, prepare, shown_by, told_by_pose
-from .refine import TERMS, Orbit, Scored, TermWeights, orbit_of
+from .refine import TERMS, Orbit, Scored, Sight, TermWeights, orbit_of
 from .solve import SolverOptions, SolverStep, finest_sights, for_hidden, judge, ready_to_solve, solve
 from .symmetry import Symmetries, find_symmetries, symmetric_distance
 from .window import windowed
@@ -65,7 +66,7 @@ class PoseCandidate(TensorStruct):
         camera_from_object: [4, 4] float64, OpenCV camera axes, the mesh's unit; of the first image's camera.
         confidence: from 0 to 1: how well it fits, times how much better than the other poses.
         fit: the first factor alone.
-        cost: what was minimized, 0 to 1.
+        cost: what was minimized and, with depth, how far measurements contradict the pose, 0 to 1.
         terms: cost of each term that had data.
         covariance: [6, 6] of (shift, turn about the object's middle) in the camera's axes, mesh unit and radians; to first order,
             from the curvature of the cost.
@@ -256,6 +257,7 @@ def _answer(
     """Candidates without repetitions, with confidence and covariance; `certainty` (0 to 1) is that of the place."""
     sights = finest_sights(images, options.weights, model, options.solver)
     scored = judge(model, refined, sights)
+    scored = replace(scored, cost=_with_depth(model, scored, sights))
     scored = scored.pick(scored.cost.argsort())
     poses = model.from_working(scored.poses)
     kept = [0]
@@ -278,6 +280,15 @@ def _answer(
     doubt = 0.0 if told_apart else _DOUBT
     likely = tuple(c for i, c in enumerate(candidates) if i == 0 or share[i] > _LIKELY or c.cost < candidates[0].cost + doubt)
     return PoseEstimate(best=likely[0], candidates=likely, symmetries=found, diameter=model.diameter)
+
+
+def _with_depth(model: ObjectModel, scored: Scored, sights: Sequence[Sight]) -> Tensor:
+    """Costs [B] with one more term, of the weight that depth has: measurements that contradict a pose."""
+    share = sum(float(sight.weights[TERMS.index("depth")] / sight.weights.sum()) for sight in sights) / len(sights)
+    if share == 0:
+        return scored.cost
+    against = torch.stack([contradiction(model, sight, scored.poses) for sight in sights]).mean(0)
+    return (scored.cost + share * against) / (1 + share)
 
 
 def goodness(scored: Scored, index: int, used: Tensor) -> float:
