@@ -55,7 +55,7 @@ from .fit.quality import fit_quality as fit_quality
 from .fit.sample_models import sample_body_model as sample_body_model
 from .fit.sample_models import sample_face_model as sample_face_model
 from .fit.step import FitStep as FitStep
-from .fit.surface import SurfaceOptions as SurfaceOptions
+from .fit.surface_options import SurfaceOptions as SurfaceOptions
 from .fusion.fuse import FuseStep as FuseStep
 from .fusion.fuse import fuse_frames as fuse_frames
 from .fusion.simulate import simulate_rgbd as simulate_rgbd

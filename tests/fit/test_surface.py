@@ -14,7 +14,8 @@ from unproject.fit import extract
 from unproject.fit.extract import keep_supported_parts, refine_mesh
 from unproject.fit.quality import fit_quality
 from unproject.fit.step import FitStep
-from unproject.fit.surface import SurfaceOptions, reconstruct_surface, surface_from_points
+from unproject.fit.surface import reconstruct_surface, surface_from_points
+from unproject.fit.surface_options import SurfaceOptions
 from unproject.geometry.manifold import classify_surface
 from unproject.geometry.mesh import Mesh
 from unproject.geometry.normals import face_areas, face_normals

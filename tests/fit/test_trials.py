@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unproject.fit.scene import make_scene
 from unproject.fit.smoothing import LevelState
-from unproject.fit.trials import choose_lengths, forget_doubt, next_trial
+from unproject.fit.trials import choose_lengths, forget_doubt, make_question, next_trial
 
 
 def measured(scatter: list[Tensor], seed: int = 0) -> list[Tensor]:
@@ -23,7 +24,7 @@ def test_a_thin_part_gets_its_own_length_and_does_not_decide_for_all() -> None:
     where = places(3000)
     thin = where[:, 0] < 0.08
     rough = torch.where(thin, 1.0, 1.05)
-    whole, choice = choose_lengths(measured([torch.where(thin, 4.0, 1.0), torch.where(thin, 3.0, 1.02), rough]), where, 0.01)
+    whole, choice = choose_lengths(measured([torch.where(thin, 4.0, 1.0), torch.where(thin, 3.0, 1.02), rough]), [0.0] * 3, where, 0.01)
     assert whole == 0
     assert float((choice[where[:, 0] < 0.05] == 2).float().mean()) > 0.9
     assert float((choice[where[:, 0] > 0.2] == 0).float().mean()) > 0.99
@@ -32,19 +33,19 @@ def test_a_thin_part_gets_its_own_length_and_does_not_decide_for_all() -> None:
 def test_chance_gives_no_place_its_own_length() -> None:
     where = places(2000)
     independent = [measured([torch.ones(2000)], seed)[0] for seed in (1, 2, 3)]
-    whole, choice = choose_lengths(independent, where, 0.01)
+    whole, choice = choose_lengths(independent, [0.0] * 3, where, 0.01)
     assert float((choice == whole).float().mean()) > 0.9
 
 
 def test_what_a_lattice_cannot_tell_is_no_reason() -> None:
     where = places(1000)
     tiny = [torch.full((1000,), 1e-6 * factor) for factor in (3.0, 2.0, 1.0)]
-    whole, choice = choose_lengths(measured(tiny), where, 0.01)
+    whole, choice = choose_lengths(measured(tiny), [0.0] * 3, where, 0.01)
     assert whole == 0 and bool((choice == 0).all())
 
 
 def test_no_points_asked() -> None:
-    whole, choice = choose_lengths([torch.zeros(0, 2)] * 3, torch.zeros(0, 3), 0.01)
+    whole, choice = choose_lengths([torch.zeros(0, 2)] * 3, [0.0] * 3, torch.zeros(0, 3), 0.01)
     assert whole == 0 and len(choice) == 0
 
 
@@ -62,7 +63,30 @@ def test_measured_normals_let_the_best_length_win_however_narrowly() -> None:
     where = places(1000)
     close = measured([torch.full((1000,), 1.0002), torch.ones(1000)])
     facing = [torch.stack([score[:, 0], torch.full((1000,), 0.1)], dim=1) for score in close]
-    assert choose_lengths(close, where, 1.0)[0] == 0 and choose_lengths(facing, where, 1.0)[0] == 1
+    assert choose_lengths(close, [1.0, 1.0], where, 1.0)[0] == 0 and choose_lengths(facing, [1.0, 1.0], where, 1.0)[0] == 1
+
+
+def test_a_surface_that_predicts_little_better_must_not_be_much_larger() -> None:
+    where = places(1000)
+    close = measured([torch.full((1000,), 1.01), torch.ones(1000)])
+    facing = [torch.stack([score[:, 0], torch.full((1000,), 0.1)], dim=1) for score in close]
+    assert choose_lengths(facing, [1.0, 1.01], where, 1.0)[0] == 1
+    assert choose_lengths(facing, [1.0, 1.1], where, 1.0)[0] == 0
+
+
+def test_points_asked_say_nothing_about_where_sides_are() -> None:
+    random = torch.Generator().manual_seed(2)
+    up = torch.where(torch.rand(4000, generator=random) < 0.5, 1.0, -1.0)
+    flat = 2 * torch.rand(4000, 2, generator=random) - 1
+    raw = torch.cat([flat, (0.02 * up + 0.02 * torch.randn(4000, generator=random))[:, None]], dim=1)
+    normals = torch.stack([torch.zeros(4000), torch.zeros(4000), up], dim=1)
+    scene = make_scene(raw, resolution=None, where="test")
+    question = make_question(scene, normals, raw)
+    other = make_question(scene, normals, torch.where(question.asked[:, None], raw + 0.01 * normals, raw))
+    told = ~question.asked
+    assert torch.allclose(question.points[told], other.points[told]) and not torch.equal(question.points[told], raw[told])
+    was = question.points - question.moves[:, None] * normals
+    assert torch.allclose(was, raw, atol=1e-6)
 
 
 def test_points_that_a_smoother_surface_missed_are_looked_for_again() -> None:

@@ -16,7 +16,7 @@ from ..fit.deform import DeformOptions
 from ..fit.fit import FitOptions, fit_mesh
 from ..fit.quality import FitQuality, fit_quality
 from ..fit.step import FitStep
-from ..fit.surface import SurfaceOptions
+from ..fit.surface_options import SurfaceOptions
 from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud, measured_points
 from ..io.atomic import atomic_write, remove_file

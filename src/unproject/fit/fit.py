@@ -10,7 +10,8 @@ from ..geometry.mesh import Mesh
 from ..geometry.points import PointCloud
 from .deform import DeformOptions, deform_mesh
 from .step import FitStep
-from .surface import SurfaceOptions, reconstruct_surface
+from .surface import reconstruct_surface
+from .surface_options import SurfaceOptions
 
 FitOptions: TypeAlias = SurfaceOptions | DeformOptions
 

@@ -29,11 +29,12 @@ _ROUNDS = 3
 _CHUNK = 1 << 13
 
 
-def separate_sides(points: Tensor, normals: Tensor, spacing: float) -> Tensor:
+def separate_sides(points: Tensor, normals: Tensor, spacing: float, *, tellers: Tensor | None = None) -> Tensor:
     """Move points [P, 3] along their unit normals [P, 3] to their own side, where a part is so thin that noise mixes its sides.
 
     Args:
         spacing: distance between neighbouring points.
+        tellers: bool [P], points that say where sides are, for all; by default all.
 
     Returns:
         [P, 3]; points elsewhere stay where they are.
@@ -45,8 +46,10 @@ def separate_sides(points: Tensor, normals: Tensor, spacing: float) -> Tensor:
     width = max(noise, _WIDTH * spacing)
     count = _FEWER if points.shape[0] > _LARGE else _NEIGHBORS
     stride = max(1, round(2 * torch.pi * (2 * width / spacing) ** 2 / count))  # so that they reach over the Gaussian
+    telling = slice(None) if tellers is None else tellers.nonzero()[:, 0]
+    of_index = normals[telling][::stride]
     for _ in range(_ROUNDS if len(mixed) else 0):
-        index, of_index = build_index(points[::stride].contiguous()), normals[::stride]
+        index = build_index(points[telling][::stride].contiguous())
         chunks = zip(points[mixed].split(_CHUNK), normals[mixed].split(_CHUNK))
         height = torch.cat([_height_of_side(place, normal, index, of_index, width, count) for place, normal in chunks])
         points = points.index_add(0, mixed, normals[mixed] * height[:, None])

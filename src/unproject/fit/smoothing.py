@@ -1,8 +1,8 @@
 """Robust solves for the implicit function with one smoothing length.
 
 The estimate is a smoothing spline: with the smoothing length l, structures shorter than about 2 pi l are taken for noise. Normals that came
-with the points weigh as much as they agree with the result; estimated ones are only a start: afterwards the function's own slope is used,
-of length 1, as of a distance.
+with the points weigh as much as those around agree with the result; estimated ones are only a start: afterwards the function's own slope
+is used, of length 1, as of a distance.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..geometry.neighbors import knn
 from ..struct import TensorStruct
 from .implicit import FieldData, Lattice, bending, interpolate, prepare_data, solve_implicit
 
 SHORTEST = 0.3  # cells: a smoothing length below has no effect on the lattice
 ROUNDS = (0.5, 0.7, 1.0, 1.0, 1.0, 1.0)  # solves with new weights for the final estimate, and factors of the smoothing length in each
 _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
-_SLOPE_CUTOFF = 0.5  # the same for the difference of normals, which have length 1
+_SLOPE_CUTOFF = 0.5  # least difference of normals, which have length 1, that makes one doubtful
+_AROUND = 16  # points that tell together how far normals can be trusted
+_REACH = (0.5, 20.0)  # point spacings: limits of the distance over which a normal speaks
 _TOLERANCE, _POLISH_TOLERANCE = 3e-3, 1e-2  # of a solve; what a polish solves for is a small correction
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
 _FLAT = 0.05  # turn within a cell, in radians, below which all is alike flat: on planes folds would cost nothing, and fins grow from edges
@@ -33,6 +36,8 @@ class LevelProblem(TensorStruct):
         guess: [N] a first function on the nodes.
         point_spacing: mean distance of neighbouring points.
         trust_normals: whether normals are measured (and stay) or estimated (and follow the function).
+        scatter: standard deviation of the points as they came, where normals are measured.
+        around: int64 [P, K] points near each, itself among them; [P, 0] where normals are estimated.
     """
 
     lattice: Lattice
@@ -41,6 +46,8 @@ class LevelProblem(TensorStruct):
     guess: Tensor
     point_spacing: float
     trust_normals: bool
+    scatter: float
+    around: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +58,8 @@ class LevelState(TensorStruct):
         values: [N] the function.
         normals: [P, 3].
         weight: [P] robust weight of each point.
-        slope_weight: [P] robust weight of its normal.
-        reach: distance over which a normal speaks: noise of the points over noise of the normals.
+        slope_weight: [P] weight of its normal, relative to that of a normal with the usual reach.
+        reach: usual distance over which a normal speaks: noise of the points over noise of the normals.
         noise: standard deviation of the points around the surface.
         relief: [N] factor of the stiffness, small where the surface bends much.
     """
@@ -66,10 +73,23 @@ class LevelState(TensorStruct):
     relief: Tensor
 
 
-def make_problem(lattice: Lattice, points: Tensor, guess: Tensor, *, point_spacing: float, trust_normals: bool) -> LevelProblem:
+def make_problem(
+    lattice: Lattice, points: Tensor, guess: Tensor, *, point_spacing: float, trust_normals: bool, scatter: float = 0.0
+) -> LevelProblem:
     """Sort the points into the lattice."""
-    data = prepare_data(lattice, points)
-    return LevelProblem(lattice=lattice, data=data, points=points, guess=guess, point_spacing=point_spacing, trust_normals=trust_normals)
+    around = (
+        knn(points, points, min(_AROUND, points.shape[0])).index if trust_normals else torch.zeros(points.shape[0], 0, dtype=torch.int64)
+    )
+    return LevelProblem(
+        lattice=lattice,
+        data=prepare_data(lattice, points),
+        points=points,
+        guess=guess,
+        point_spacing=point_spacing,
+        trust_normals=trust_normals,
+        scatter=scatter,
+        around=around,
+    )
 
 
 def first_state(problem: LevelProblem, normals: Tensor, *, reach: float | None = None) -> LevelState:
@@ -121,14 +141,27 @@ def solve_round(
         return replace(state, values=values, noise=noise)
     state = replace(state, values=values, noise=noise, weight=(1 + (distance / (_CUTOFF * noise)).square()) ** -2)
     if problem.trust_normals:
-        turned = (slope - state.normals).norm(dim=1)
-        doubt = max(3 * float(turned[used].median()), _SLOPE_CUTOFF)
-        disorder = float(turned[used].clamp(max=1).square().mean().sqrt()) + 1e-3
-        reach = min(max(noise / disorder, 0.5 * problem.point_spacing), 20 * problem.point_spacing)
-        state = replace(state, slope_weight=1 / (1 + (turned / doubt).square()), reach=reach)
+        slope_weight, reach = _trust(problem, (slope - state.normals).norm(dim=1), noise, used)
+        state = replace(state, slope_weight=slope_weight, reach=reach)
     else:
         state = replace(state, normals=slope / steep.clamp(min=1e-6)[:, None])
     return replace(state, relief=_relief(problem, values))
+
+
+def _trust(problem: LevelProblem, turned: Tensor, noise: float, used: Tensor | slice) -> tuple[Tensor, float]:
+    """Weights of normals [P] and their usual reach, from how far normals and slopes differ [P].
+
+    Measured normals may be exact, but noise moved their points: where the surface bends within the noise, they belong elsewhere. So each
+    reaches as far as those around agree with the surface, and is doubted when it differs more than those. Without noise that a lattice can
+    tell they are where they belong, and what differs are the lattice's edges: then all reach alike.
+    """
+    low, high = (limit * problem.point_spacing for limit in _REACH)
+    square = turned.clamp(max=1).square()
+    mean, moved = square[used].mean(), min(1.0, problem.scatter / (_NOISE_FLOOR * problem.lattice.spacing))
+    disorder = torch.lerp(mean, square[problem.around].mean(1), moved).sqrt() + 1e-3
+    usual = min(max(noise / (float(mean.sqrt()) + 1e-3), low), high)
+    reach = (noise / disorder).clamp(low, high)
+    return (reach / usual).square() / (1 + (turned / (3 * disorder).clamp(min=_SLOPE_CUTOFF)).square()), usual
 
 
 def _relief(problem: LevelProblem, values: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ function on ever finer sparse lattices replaces it; how smooth is decided by poi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError
+from ..errors import DataError
 from ..geometry.handles import cut_handles
 from ..geometry.mesh import Mesh
 from ..geometry.neighbors import knn, nearest
@@ -41,10 +41,11 @@ from .implicit import Continued, Lattice, crossed_places, interpolate, make_latt
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
-from .sides import separate_sides
+from .sides import scatter, separate_sides
 from .smoothing import ROUNDS, SHORTEST, LevelProblem, LevelState, first_state, make_problem, solve_round
 from .step import FitStep
-from .trials import choose_lengths, forget_doubt, held_out, move_state, next_trial, trial_points, trial_problem, try_length
+from .surface_options import SurfaceOptions, check_options
+from .trials import choose_lengths, forget_doubt, make_question, move_state, next_trial, trial_problem, try_length
 from .turning import turn_faces
 
 _WHERE = "reconstruct_surface"
@@ -57,24 +58,6 @@ _HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for no
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurfaceOptions:
-    """How to reconstruct a surface. The defaults take everything from the data."""
-
-    holes: Literal["auto", "open", "closed"] | float = "auto"
-    """closed: a watertight surface. open: no surface where no points are near. A number: closed where a hole is narrower than that, in
-    scene units, else open. auto: closed, unless much of it would be made up (40 % without points near, or 5 % farther than a tenth of the
-    longest side from all points)."""
-    resolution: float | None = None
-    """Cell size in scene units; by default the distance between neighbouring points."""
-    smoothness: float = 1.0
-    """Factor on the smoothing length that the data asks for."""
-    use_normals: bool = True
-    """Use the normals that the points come with, if any."""
-    reject_outliers: bool = True
-    """Leave out points without company."""
 
 
 def surface_from_points(points: PointCloud, options: SurfaceOptions = SurfaceOptions()) -> Mesh:
@@ -107,7 +90,7 @@ def reconstruct_surface(
         ArgumentError: shapes, NaN or infinity, options out of range.
         DataError: fewer than 4 points, all in one place or on one line, or nothing that looks like a surface.
     """
-    _check_options(options)
+    check_options(options, where=_WHERE)
     scan_frame(points, where=_WHERE)  # the errors of bad input
     work = _Work(points, options, dict(resume.state) if resume is not None else {})
     begin = 0 if resume is None else [name for name, _ in _STAGES].index(resume.stage)
@@ -134,7 +117,12 @@ class _Work:
         """Of the points as they came until `state["points"]` are known."""
         if "points" in self.state:
             return self.scene_of(self.state["points"])
-        return self.scene_of(self.frame.to_local(self.points.positions[self.state["kept"]]))
+        return self.scene_of(self.raw_points)
+
+    @property
+    def raw_points(self) -> Tensor:
+        """[P, 3] in the frame of the fit, where the scan has them."""
+        return self.frame.to_local(self.points.positions[self.state["kept"]])
 
     def scene_of(self, points: Tensor) -> Scene:
         resolution = self.options.resolution
@@ -179,8 +167,8 @@ class _Work:
         return make_lattice(torch.cat([points, self.state["passes"]]), low=low, high=high, spacing=spacing)
 
     def _make_problem(self, lattice: Lattice, guess: Tensor) -> LevelProblem:
-        scene = self.scene
-        return make_problem(lattice, scene.points, guess, point_spacing=scene.spacing, trust_normals=self.trusts_normals)
+        scene, noise = self.scene, float(self.state["scatter"])
+        return make_problem(lattice, scene.points, guess, point_spacing=scene.spacing, trust_normals=self.trusts_normals, scatter=noise)
 
     def _lengths_at(self, nodes: Tensor) -> Tensor:
         """Smoothing lengths [N] at nodes, the mean of those at places near; [1] where it is one for all."""
@@ -230,8 +218,9 @@ def _orient(work: _Work) -> Stage:
         scene = moved if trusted else scene
     if normals is None or not trusted:
         normals = orient_normals(scene.points, adaptive_normals(scene.points).normals, scene.neighbors, scene.areas)
+    noise = scatter(work.raw_points, normals) if trusted else 0.0
     work.scene = scene
-    work.state.update(points=scene.points, normals=normals, trusted=torch.tensor(trusted))
+    work.state.update(points=scene.points, normals=normals, trusted=torch.tensor(trusted), scatter=torch.tensor(noise))
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
 
 
@@ -251,37 +240,37 @@ def _choose_smoothing(work: _Work) -> Stage:
     state, scene = work.state, work.scene
     if "shortest" in state:
         return
-    chosen = trial_points(scene)
-    points, directions = (scene.points, state["normals"]) if chosen is None else (scene.points[chosen], state["normals"][chosen])
-    asked = held_out(points.shape[0])
-    make = lambda place: trial_problem(scene, place, points, work.guess, trust_normals=work.trusts_normals)
+    question = make_question(scene, state["normals"], work.raw_points if work.trusts_normals else None)
+    trusted, noise = work.trusts_normals, float(state["scatter"])
+    make = lambda place: trial_problem(scene, place, question.points, work.guess, trust_normals=trusted, scatter=noise)
     previous = make(int(state["trial.place"])) if "trial.place" in state else None
-    while (place := next_trial(scores := _scores_of(state), scene.first_length, len(scene.lengths), scene.cell)) is not None:
+    while (place := next_trial(scores := _by_place(state, "score."), scene.first_length, len(scene.lengths), scene.cell)) is not None:
         problem, length = make(place), scene.lengths[place]
-        start = first_state(problem, directions) if previous is None else move_state(work.kept("trial"), previous, problem)
+        start = first_state(problem, question.normals) if previous is None else move_state(work.kept("trial"), previous, problem)
         if previous is not None and place > int(state["trial.place"]):
-            start = forget_doubt(start, directions)
-        found, measured = try_length(problem, start, length, asked, directions)
+            start = forget_doubt(start, question.normals)
+        found, measured, area = try_length(problem, start, length, question)
         work.keep("trial", found)
-        state.update({"trial.place": torch.tensor(place), f"score.{place}": measured})
+        state.update({"trial.place": torch.tensor(place), f"score.{place}": measured, f"area.{place}": torch.tensor(area)})
         state[f"reach.{place}"] = torch.tensor(found.reach, dtype=torch.float64)
         previous = problem
         error = float(measured[:, 0].double().square().mean().sqrt() * work.frame.scale)
         yield {"smoothing": length * float(work.frame.scale), "held_out": error}, None
-    tried = sorted(scores)
-    whole, choice = choose_lengths([scores[place] for place in tried], points[asked], scene.cell)
+    tried, areas, places = sorted(scores), _by_place(state, "area."), question.points[question.asked]
+    whole, choice = choose_lengths([scores[place] for place in tried], [float(areas[place]) for place in tried], places, scene.cell)
     lengths = torch.tensor([scene.lengths[place] * work.options.smoothness for place in tried])
-    if chosen is not None or len(choice) == 0:
+    if question.some or len(choice) == 0:
         choice = torch.tensor([whole])  # windows say nothing about other places
     state.update(
-        places=points[asked], place_lengths=lengths[choice], shortest=lengths[choice].quantile(_FEW), reach=state[f"reach.{tried[whole]}"]
+        places=places, place_lengths=lengths[choice], shortest=lengths[choice].quantile(_FEW), reach=state[f"reach.{tried[whole]}"]
     )
-    for prefix in ("trial.", "score.", "reach."):
+    for prefix in ("trial.", "score.", "area.", "reach."):
         work.drop(prefix)
 
 
-def _scores_of(state: Mapping[str, Tensor]) -> dict[int, Tensor]:
-    return {int(name[6:]): value for name, value in state.items() if name.startswith("score.")}
+def _by_place(state: Mapping[str, Tensor], prefix: str) -> dict[int, Tensor]:
+    """What the state keeps of each candidate."""
+    return {int(name.removeprefix(prefix)): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _solve_coarse(work: _Work) -> Stage:
@@ -388,16 +377,6 @@ def _finish(work: _Work, mesh: Mesh) -> Mesh:
     return Mesh(vertices=world.vertices, faces=world.faces, vertex_colors=colors)
 
 
-def _check_options(options: SurfaceOptions) -> None:
-    by_size = isinstance(options.holes, (int, float)) and options.holes >= 0
-    if not by_size and options.holes not in ("auto", "open", "closed"):
-        raise ArgumentError(f"{_WHERE}: `holes` must be auto, open, closed or the width of the widest to close, got {options.holes!r}")
-    if options.resolution is not None and not options.resolution > 0:
-        raise ArgumentError(f"{_WHERE}: `resolution` must be positive, got {options.resolution}")
-    if not options.smoothness > 0:
-        raise ArgumentError(f"{_WHERE}: `smoothness` must be positive, got {options.smoothness}")
-
-
 _STAGES = (
     ("outliers", _find_outliers),
     ("orientation", _orient),
@@ -407,4 +386,4 @@ _STAGES = (
     ("mesh", _extract),
 )
 
-__all__ = ["SurfaceOptions", "reconstruct_surface", "surface_from_points"]
+__all__ = ["reconstruct_surface", "surface_from_points"]

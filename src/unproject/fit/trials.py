@@ -7,15 +7,19 @@ thin parts and fine details that ask for another one get it. Of a large scan som
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..geometry.neighbors import knn
+from ..geometry.neighbors import knn, nearest
+from ..geometry.normals import face_areas
+from ..struct import TensorStruct
+from .extract import extract_mesh
 from .guess import DistanceGuess, evaluate_guess
 from .implicit import Continued, interpolate, make_lattice, node_positions
 from .scene import Scene
+from .sides import separate_sides
 from .smoothing import LevelProblem, LevelState, make_problem, solve_round
 
 _ROUNDS = 2
@@ -28,9 +32,49 @@ _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tel
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 _SURROUNDINGS = 64  # points asked that decide about the length at a place
 _CERTAINTY = 2.0  # standard errors by which another length must be better there
+_NEAR = 2.0  # point spacings: surface within counts as the points'
 
 
-def trial_points(scene: Scene) -> Tensor | None:
+@dataclass(frozen=True, kw_only=True)
+class Question(TensorStruct):
+    """What candidates are fitted to, and what they are asked.
+
+    Attributes:
+        points, normals: [P, 3].
+        asked: bool [P], points held out.
+        moves: [P] how far each point was moved along its normal, to its own side of a thin part.
+        some: whether these are windows of a larger scan.
+    """
+
+    points: Tensor
+    normals: Tensor
+    asked: Tensor
+    moves: Tensor
+    some: bool
+
+
+def make_question(scene: Scene, normals: Tensor, raw: Tensor | None) -> Question:
+    """Choose points of a scan, and those of them to ask.
+
+    Points that were moved to their sides have told each other where these are, so that a surface that follows their common error would
+    predict them well. So points asked do not move the others, and what is to be predicted is where they were.
+
+    Args:
+        normals: [P, 3], of all.
+        raw: [P, 3] the scene's points before sides were moved apart, or None if they were not.
+    """
+    chosen = _windows(scene)
+    some = slice(None) if chosen is None else chosen
+    points, normals = scene.points[some], normals[some]
+    asked = torch.rand(points.shape[0], generator=torch.Generator().manual_seed(0)) < _HELD_OUT
+    moves = torch.zeros_like(points[:, 0])
+    if raw is not None:
+        points = separate_sides(raw[some], normals, scene.spacing, tellers=~asked)
+        moves = ((points - raw[some]) * normals).sum(1)
+    return Question(points=points, normals=normals, asked=asked, moves=moves, some=chosen is not None)
+
+
+def _windows(scene: Scene) -> Tensor | None:
     """Indices of the points to try lengths on, or None for all."""
     if scene.points.shape[0] <= 1.5 * _WINDOWS * _WINDOW:
         return None
@@ -38,12 +82,12 @@ def trial_points(scene: Scene) -> Tensor | None:
     return knn(centres, scene.points, _WINDOW).index.reshape(-1).unique()
 
 
-def trial_problem(scene: Scene, place: int, points: Tensor, guess: DistanceGuess, *, trust_normals: bool) -> LevelProblem:
+def trial_problem(scene: Scene, place: int, points: Tensor, guess: DistanceGuess, *, trust_normals: bool, scatter: float) -> LevelProblem:
     """The problem of candidate number `place` on some points."""
     low, high = scene.points.amin(0) - _MARGIN, scene.points.amax(0) + _MARGIN
     lattice = make_lattice(points, low=low, high=high, spacing=scene.cell_of(scene.lengths[place]))
     first = evaluate_guess(guess, node_positions(lattice))
-    return make_problem(lattice, points, first, point_spacing=scene.spacing, trust_normals=trust_normals)
+    return make_problem(lattice, points, first, point_spacing=scene.spacing, trust_normals=trust_normals, scatter=scatter)
 
 
 def move_state(state: LevelState, source: LevelProblem, target: LevelProblem) -> LevelState:
@@ -84,36 +128,38 @@ def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float
     return None
 
 
-def held_out(count: int, seed: int = 0) -> Tensor:
-    """bool [count], the points to ask."""
-    return torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _HELD_OUT
-
-
-def try_length(problem: LevelProblem, start: LevelState, length: float, asked: Tensor, directions: Tensor) -> tuple[LevelState, Tensor]:
-    """Fit without the points asked, then measure them.
-
-    Args:
-        asked: bool [P], points to measure.
-        directions: [P, 3] unit normals of the points that do not depend on the candidate: the nearest point of a rough surface is
-            closer than what the surface predicts.
+def try_length(problem: LevelProblem, start: LevelState, length: float, question: Question) -> tuple[LevelState, Tensor, float]:
+    """Fit without the points asked, then measure them, along normals that do not depend on the candidate: the nearest point of a rough
+    surface is closer than what the surface predicts.
 
     Returns:
-        The state, and [A, 2] a point asked: its distance to the surface along its direction, and the length of the difference of its
-        normal and the surface's there (0 if normals are not trusted). A surface that faces the other way is another side's: lost.
+        The state; [A, 2] a point asked: its distance to the surface along its normal, and the length of the difference of its normal and
+        the surface's there (0 if normals are not trusted); and the surface's area. A surface that faces the other way is another side's:
+        lost.
     """
+    asked = question.asked
     share = (~asked).to(problem.points.dtype)
     state = start
     for _ in range(_ROUNDS):
         state = solve_round(problem, state, length, share=share)
     polished = solve_round(problem, state, length, share=share, polish=True)
-    points, normals = problem.points[asked], directions[asked]
+    points, normals = problem.points[asked], question.normals[asked]
     distance = _distance_along(problem, polished, points, normals)
     if not problem.trust_normals:
-        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1)
+        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1), 0.0
     _, slope = interpolate(problem.lattice, polished.values, points + distance[:, None] * normals)  # where the surface is
     turned = (torch.nn.functional.normalize(slope, dim=1) - normals).norm(dim=1)
-    distance = torch.where((slope * normals).sum(1) < 0, _LOST * polished.noise, distance)  # that is another side's surface
-    return state, torch.stack([distance, turned.nan_to_num(1.0)], dim=1)
+    distance = distance + question.moves[asked]
+    lost = _LOST * max(polished.noise, 1.4826 * float(distance.abs().median()))
+    distance = torch.where((slope * normals).sum(1) < 0, lost, distance)  # that is another side's surface
+    return state, torch.stack([distance, turned.nan_to_num(1.0)], dim=1), _area(problem, polished.values)
+
+
+def _area(problem: LevelProblem, values: Tensor) -> float:
+    """Area of the surface near points."""
+    mesh = extract_mesh(problem.lattice, values)
+    near = nearest(mesh.vertices[mesh.faces].mean(1), problem.points).squared_distance < (_NEAR * problem.point_spacing) ** 2
+    return float(face_areas(mesh.vertices, mesh.faces)[near].sum(dtype=torch.float64))
 
 
 def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
@@ -127,16 +173,17 @@ def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, di
     return moved
 
 
-def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple[int, Tensor]:
+def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, cell: float) -> tuple[int, Tensor]:
     """Which length the surface as a whole wants, and which the surroundings of each place.
 
     As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough. Measured
-    normals prevent that; with them it is the best in the mean, so that thin parts stay. Without, of those as good as the best (by one
-    standard error of the difference, or by what a lattice with this cell size cannot tell) the largest is taken. At a place: that one,
-    unless another predicts its surroundings better beyond chance.
+    normals prevent that; with them it is the best in the mean, so that thin parts stay, and a larger surface must predict so much the
+    better: no point misses what noise adds, but the same points would be fewer on each part of it. Without, of those as good as the best
+    (by one standard error of the difference, or by what a lattice with this cell size cannot tell) the largest is taken. At a place: that
+    one, unless another predicts its surroundings better beyond chance.
 
     Args:
-        measured: what `try_length` returned for each length, in descending order of length.
+        measured, areas: what `try_length` returned for each length, in descending order of length.
         places: [A, 3] the points asked.
 
     Returns:
@@ -147,7 +194,10 @@ def choose_lengths(measured: list[Tensor], places: Tensor, cell: float) -> tuple
     scores = torch.stack(_scores(measured, cell))
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
     has_normals = float(measured[0][:, 1].abs().max()) > 0
-    typical = scores.mean(1) if has_normals else torch.stack([score[near].mean(1) for score in scores]).median(1).values
+    if has_normals:
+        typical = scores.mean(1) + torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
+    else:
+        typical = torch.stack([score[near].mean(1) for score in scores]).median(1).values
     best = int(typical.argmin())
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
