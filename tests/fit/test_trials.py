@@ -57,6 +57,10 @@ def test_trials_go_on_while_ever_more_of_thin_parts_is_found() -> None:
     assert next_trial(few, 1, 6, cell=1.0) == 3
     assert next_trial({**few, 3: score(0.2, -0.2, 0.2, 8.0)}, 1, 6, cell=1.0) == 0  # no more is found
     assert next_trial(few, 1, 3, cell=1.0) == 0  # there is no shorter one
+    lost = {1: score(0.5, -0.5, 0.5, 1.6), 2: score(0.3, -0.3, 0.3, 9.0)}  # one is lost farther away, yet most come closer
+    assert next_trial(lost, 1, 6, cell=1.0) == 3
+    assert next_trial({**lost, 3: score(0.3, -0.3, 0.3, 9.0)}, 1, 6, cell=1.0) == 0  # they no longer do
+    assert next_trial(lost, 1, 6, cell=20.0) == 0  # the lattice cannot tell
 
 
 def test_measured_normals_let_the_best_length_win_however_narrowly() -> None:

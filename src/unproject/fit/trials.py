@@ -27,7 +27,7 @@ _HELD_OUT = 0.15
 _LOST = 12.0  # standard deviations of the points within which their surface is looked for
 _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
-_MISSING = 0.95  # of the squared error of the next longer length: parts that all long ones miss are being found
+_MISSING = 0.95  # of the error at the next longer length: parts that all long ones miss are being found
 _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 _SURROUNDINGS = 64  # points asked that decide about the length at a place
@@ -118,14 +118,25 @@ def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float
     tried = sorted(scores)
     means = [float(score.mean()) for score in _scores([scores[place] for place in tried], cell)]
     best = tried[means.index(min(means))]
-    errors = [float(scores[place][:, 0].double().square().mean()) for place in tried[-2:]]
-    if errors[1] < _MISSING * errors[0] and tried[-1] + 1 < count:
+    if tried[-1] + 1 < count and _finds_more(scores[tried[-2]], scores[tried[-1]], cell):
         return tried[-1] + 1
     if best == tried[0] and best > 0:
         return best - 1
     if best == tried[-1] and best + 1 < count:
         return best + 1
     return None
+
+
+def _finds_more(longer: Tensor, shorter: Tensor, cell: float) -> bool:
+    """Whether the shorter of two lengths comes clearly closer to the points asked, in the mean square over all or at most of them.
+
+    Where both miss a thin part, how far away its points are lost is chance and decides about the mean; that most points come closer then
+    tells that the surface is still too smooth. Differences that the lattice cannot tell do not count.
+    """
+    squares = [measured[:, 0].double().square() for measured in (longer, shorter)]
+    mean = [float(square.mean()) for square in squares]
+    usual = [max(float(square.median()) ** 0.5, _BLUR * cell) for square in squares]
+    return mean[1] < _MISSING * mean[0] or usual[1] < _MISSING * usual[0]
 
 
 def try_length(problem: LevelProblem, start: LevelState, length: float, question: Question) -> tuple[LevelState, Tensor, float]:
