@@ -16,14 +16,12 @@ from unproject.geometry.normals import vertex_normals
 from unproject.geometry.primitives import box, icosphere
 from unproject.io.video import VideoFrame
 from unproject.lie.so3 import so3_exp
-from unproject.pose.covered import at_pixels, is_covered, without_covered
+from unproject.pose.covered import at_pixels, is_covered
 from unproject.pose.judge import explained
 from unproject.pose.metrics import rotation_error_deg
-from unproject.pose.texture_term import make_keyframe, make_pyramid
-from unproject.pose.track import TrackOptions, TrackTarget, advance, make_track_model, start, track_object, track_objects
+from unproject.pose.track import TrackOptions, TrackTarget, make_track_model, start, track_object, track_objects
 from unproject.pose.track_fit import fit_frame, with_looks
 from unproject.pose.track_search import again_at, best_twin
-from unproject.pose.track_terms import motion_between, step_motion
 from unproject.render.interpolate import interpolate
 from unproject.render.rasterize import rasterize
 
@@ -218,52 +216,6 @@ def test_the_true_pose_explains_most_even_behind_a_bar() -> None:
         )  # fmt: skip
         assert int(scores.argmax()) == 0
         assert float(scores[0]) > float(scores[1:].max()) + 0.005
-
-
-def test_brightness_beside_what_is_in_front_does_not_depend_on_it() -> None:
-    mesh, camera, pose = painted_shape(), camera_(), motion(1)[0]
-    model = make_track_model(mesh, TrackOptions())
-    frame = picture(mesh, camera, pose)
-    _, fit = start(TrackTarget(mesh=mesh, camera_from_object=pose), frame, model, camera, TrackOptions())
-    assert fit.view is not None and fit.covered is not None
-    covered = torch.zeros_like(fit.covered)
-    covered[:, 10:22] = True
-    shown = without_covered(fit.view, covered)
-    assert 0.2 < float(shown.mask.float().sum() / fit.view.mask.float().sum()) < 0.9
-    rows, columns = torch.arange(SIZE[0]), torch.arange(SIZE[1])
-    hidden = at_pixels(covered, fit.view, rows, columns)
-    points = []
-    for grey in (0, 255):
-        image = torch.where(hidden[..., None], torch.tensor(grey, dtype=torch.uint8), frame.color)
-        key = make_keyframe(make_pyramid(image, shown), shown)
-        assert key is not None and not bool(is_covered(key.rows[:, :3], covered, fit.view).any())
-        points.append(key.rows[:, :4])
-    assert points[0].shape == points[1].shape
-    assert float((points[0] - points[1]).abs().median()) < 0.5
-
-
-def test_how_far_an_object_moves_is_learnt() -> None:
-    mesh, camera, poses = painted_shape(), camera_(), motion(12)
-    model, options = make_track_model(mesh, TrackOptions()), TrackOptions()
-    learnt = []
-    for factor in (0.0, 1.0):
-        path = [poses[0].clone() for _ in poses]
-        for k, pose in enumerate(path):
-            pose[:2, 3] += factor * 4.0 * (k % 2)
-        frames = [picture(mesh, camera, pose) for pose in path]
-        state, _ = start(TrackTarget(mesh=mesh, camera_from_object=path[0]), frames[0], model, camera, options)
-        for frame in frames[1:]:
-            state, _ = advance(state, frame, model, camera, options)
-        assert state.knowledge.motion is not None
-        learnt.append(state.knowledge.motion)
-    assert float(learnt[0][0]) < 0.65 < float(learnt[1][0]) < 1.0
-
-
-def test_a_motion_is_what_lies_between_poses() -> None:
-    pose = motion(1)[0]
-    step = torch.tensor([1.0, -2.0, 3.0, 0.3, -0.2, 0.5], dtype=torch.float64)
-    moved = step_motion(step, pose[:3, 3]) @ pose
-    assert torch.allclose(motion_between(pose[None], moved[None])[0], step)
 
 
 def test_cells_of_a_view_at_pixels_of_the_image() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from .color_model import ColorModel, color_index, hue_of
 from .view import View
 
 _STEP = 2  # pixels of a view: how finely patches are looked at
-_PATCH, _NARROW = 0.06, 0.03  # of the view's size: half of the narrowest that counts; less is how far a pose may be off
+_PATCH = 0.06  # of the view's size: half of the narrowest that counts; less is how far a pose may be off
 _MOSTLY = 0.8  # of a patch
 _SURELY, _PERHAPS = -1.6, 0.0  # log odds below which a pixel does not show the object; the second one where its brightness is wrong too
 _WRONG = 25.0  # grey levels
@@ -21,15 +19,12 @@ _NEAR = 0.08  # of the view's size: how far off a pose may be
 _AROUND = 0.03  # of the view's size: blurred edges of what is in front
 
 
-def covered_pixels(
-    image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, hue_noise: float = 20.0, narrow: bool = False
-) -> Tensor:
+def covered_pixels(image: Tensor, view: View, colors: ColorModel, expected: Tensor | None, *, hue_noise: float = 20.0) -> Tensor:
     """Which cells [h', w'] of 2 x 2 pixels of a view show, in a uint8 image [H, W, 3], something in front of the object.
 
     Args:
         expected: colours [h, w, 3] where the view shows the object, or None if they are not known.
         hue_noise: standard deviation of the differences of their channels from brightness.
-        narrow: whether patches half as wide count too.
     """
     shown = view.mask[1::_STEP, 1::_STEP]
     height, width = shown.shape
@@ -47,7 +42,7 @@ def covered_pixels(
         hue = hue_of(seen.float())
         away = _outside(torch.stack([hue, scale * hue]), hue_of(known), shown, round(_NEAR * size)).amin(0)
         strange |= away > max(_WRONG_HUE, _HUE_NOISES * hue_noise)
-    radius, margin = max(1, round((_NARROW if narrow else _PATCH) * size)), max(1, round(_AROUND * size))
+    radius, margin = max(1, round(_PATCH * size)), max(1, round(_AROUND * size))
     share = _mean(torch.where(shown, strange, torch.zeros_like(strange)), radius) / _mean(shown, radius).clamp(min=1e-6)
     cores = (share > _MOSTLY) & shown
     reach = radius + margin
@@ -71,11 +66,6 @@ def covered_view(covered: Tensor, view: View) -> Tensor:
     whole = covered.repeat_interleave(_STEP, 0).repeat_interleave(_STEP, 1)
     height, width = view.face.shape
     return torch.nn.functional.pad(whole, (0, width - whole.shape[1], 0, height - whole.shape[0]))
-
-
-def without_covered(view: View, covered: Tensor) -> View:
-    """The view as if the object were not where it is covered."""
-    return replace(view, fragments=replace(view.fragments, face=torch.where(covered_view(covered, view), -1, view.face)))
 
 
 def is_covered(points: Tensor, covered: Tensor, view: View) -> Tensor:

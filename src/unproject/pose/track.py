@@ -224,11 +224,7 @@ def _follow(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Cam
     knowledge = state.knowledge
     if knowledge.looks.noise < _KNOWN_LOOKS:  # an earlier image may be what is wrong
         knowledge = replace(knowledge, keyframe=None)
-    fit = fit_frame(
-        state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS,
-        doubts=state.doubts + 1,
-    )  # fmt: skip
-    fit = finish(fit)
+    fit = finish(fit_frame(state.pose, frame, model, camera, knowledge, options, others=others, rivals=state.rivals, finalists=_FINALISTS))
     return replace(fit, rivals=()) if is_good(fit, state) else fit
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,14 +19,14 @@ from ..lie.so3 import so3_log
 from ..struct import TensorStruct
 from .bake import bake_paint
 from .color_model import ColorModel
-from .covered import covered_pixels, is_covered, without_covered
+from .covered import covered_pixels, is_covered
 from .judge import explained
 from .looks import Looks, learn_looks, painted_view
 from .object_model import make_object_model
 from .paint import Paint, coarse_paint, coat_of, make_paint
 from .symmetry import find_symmetries
 from .texture_term import LEVELS, Keyframe, make_keyframe, make_pyramid
-from .track_terms import ALIKE_POINTS, Evidence, TermsFit, fit_terms, motion_between, precision_of_motion
+from .track_terms import Evidence, TermsFit, fit_terms, precision_of_motion
 from .view import Contour, View, contour_of, render_view, surface_of
 
 _REACH = (0.35, 0.2, 0.12, 0.08)  # diameters, of depth, stage by stage
@@ -39,7 +38,6 @@ _MEMORY = 0.8  # share of that difference that is kept for the next frame
 _WEAK_BELOW = 0.25  # trust
 _BETTER = 1.03  # by so much another beginning must fit better to be followed
 _TWINS_APART = 0.45  # radians: nearer ones are tried for each frame anyway, and an axis of revolution would have many
-_MOST_LIKE = 0.95  # correlation of brightness that cannot be told from a higher one
 _DOUBT = (1.0, 1.0, 2.0, 2.0)  # of lines that disagree with most, stage by stage
 
 
@@ -83,15 +81,11 @@ class TrackModel(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge(TensorStruct):
-    """What earlier frames taught: colours, how the object looks, and a keyframe of its texture if there is any.
-
-    motion: [2] how far it shifts and turns from frame to frame, as shares of what is usual for objects; None: as far.
-    """
+    """What earlier frames taught: colours, how the object looks, and a keyframe of its texture if there is any."""
 
     colors: ColorModel
     looks: Looks
     keyframe: Keyframe | None = None
-    motion: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +100,7 @@ class Rival:
 class FrameFit:
     """A fitted pose. `view` is None where the pose shows nothing in the image; the rest is as in `Evidence`.
 
-    looks: of the object at this pose; alike: share of its pixels that look so; painted: nats, `painted_worth`.
+    looks: of the object at this pose; alike: share of its pixels that look so.
     """
 
     pose: Tensor
@@ -118,7 +112,6 @@ class FrameFit:
     rivals: tuple[Rival, ...] = ()
     looks: Looks | None = None
     alike: float = 1.0
-    painted: float = 0.0
 
     @property
     def confidence(self) -> float:
@@ -199,41 +192,36 @@ def _twins(mesh: Mesh, center: Tensor) -> Tensor:
 def fit_frame(
     start: Tensor, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge, options: TrackOptions, *,
     moves: bool = True, spread: float = 1.0, others: Sequence[Tensor] = (), rivals: Sequence[Rival] = (), finalists: int = 0,
-    doubts: int = 0,
 ) -> FrameFit:  # fmt: skip
     """Refine a pose [4, 4] float64 of the centred mesh on one frame.
 
     Args:
         camera: perspective, at the identity pose.
         moves: False only measures what supports the pose as it is.
-        spread: how much farther off the first pose may be than objects move between frames.
+        spread: as in `fit_terms`.
         others: poses not far from `start` to begin at too; one that fits clearly better after the first stage goes on.
         rivals: of the frame before, which begin at their own poses.
         finalists: if not 0, so many go on that then explain most pixels, and of these the one that does so in the end is taken.
-        doubts: doubtful frames in a row, with this one.
     """
     view = render_view(model.mesh, camera, start.float(), resolution=options.resolution)
     if view is None:
         return FrameFit(pose=start, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
-    stages = _Stages(
-        frame=frame, model=model, camera=camera, knowledge=knowledge, options=options, moves=moves, spread=spread, doubts=doubts
-    )
-    evidence = stages.evidence(view)
+    stages = _Stages(frame=frame, model=model, camera=camera, knowledge=knowledge, options=options, moves=moves, spread=spread)
+    evidence = _evidence(frame, knowledge, model, view, options)
     begun = [
         stages.fit(0, pose, torch.zeros(6, dtype=torch.float64), view, evidence) for pose in (start, *others, *(r.pose for r in rivals))
     ]
     if finalists == 0:
         best = max(begun, key=lambda r: score_of(r.support))
         return stages.finish(best if score_of(best.support) > _BETTER * score_of(begun[0].support) else begun[0], view, evidence)
-    expected = torch.stack([start] * (1 + len(others)) + [r.pose for r in rivals])
+    worth = partial(_worth, frame=frame, model=model, camera=camera, knowledge=knowledge, evidence=evidence, view=view)
+    expected = [start] * (1 + len(others)) + [r.pose for r in rivals]
     handicap = torch.tensor([0.0] * (1 + len(others)) + [r.worth for r in rivals], dtype=torch.float64)
-    worths_of = partial(_worths, stages=stages, view=view, evidence=evidence)
-    painted = [painted_worth(r.support, evidence) for r in begun]
-    chosen = (worths_of([r.pose for r in begun], expected, painted) + handicap).argsort(descending=True)[:finalists]
+    chosen = (worth([r.pose for r in begun], expected) + handicap).argsort(descending=True)[:finalists]
     fits = [stages.finish(begun[k], view, evidence) for k in chosen.tolist()]
     if len(fits) == 1:
         return fits[0]
-    worths = worths_of([f.pose for f in fits], expected[chosen], [f.painted for f in fits]) + handicap[chosen]
+    worths = worth([f.pose for f in fits], [expected[k] for k in chosen.tolist()]) + handicap[chosen]
     first, *rest = worths.argsort(descending=True).tolist()
     left = tuple(Rival(pose=fits[k].pose, worth=_MEMORY * float(worths[k] - worths[first])) for k in rest)
     return replace(fits[first], rivals=left)
@@ -250,36 +238,15 @@ class _Stages:
     options: TrackOptions
     moves: bool
     spread: float
-    doubts: int
-
-    def evidence(self, view: View) -> Evidence:
-        """What the frame is compared with where the view shows the object, and nothing is in front of it."""
-        frame, model, knowledge = self.frame, self.model, self.knowledge
-        contour = contour_of(view, count=self.options.outline_points)
-        surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
-        painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.looks)
-        expected = None if knowledge.looks.light is None or knowledge.keyframe is not None else painted
-        narrow = self.doubts > 0 and model.paint is not None and not model.paint.is_plain  # shades of plain bodies are wrong in patches too
-        covered = covered_pixels(frame.color, view, knowledge.colors, expected, hue_noise=knowledge.looks.hue_noise, narrow=narrow)
-        free = ~is_covered(contour.rows[:, :3], covered, view)
-        visible = float(free.float().mean()) if len(free) else 0.0
-        evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
-        if not self.options.texture:
-            return evidence
-        shown = without_covered(view, covered)
-        paint = None if painted is None else make_keyframe(make_pyramid(frame.color, shown, paint=painted.mean(-1)), shown)
-        texture = _uncovered(knowledge.keyframe, covered, view)
-        return replace(evidence, pyramid=make_pyramid(frame.color, shown), texture=texture, paint=paint)
 
     def fit(self, stage: int, pose: Tensor, moved: Tensor, view: View, evidence: Evidence) -> TermsFit:
         """One of them, coarse to fine."""
         level = max(0, min(LEVELS - 1, len(self.options.stages) - 2 - stage))
         reach = _REACH[min(stage, len(_REACH) - 1)] * self.model.diameter
         stride = max(1, round(self.options.stages[stage] * max(view.mask.shape) / view.scale))
-        prior = precision_of_motion(self.model.diameter, self.knowledge.motion) / self.spread**2
         return fit_terms(
-            pose, moved, self.frame, self.knowledge.colors, evidence, self.camera, diameter=self.model.diameter, prior=prior,
-            stride=stride, level=level, reach=reach, steps=_STEPS if self.moves else 0, doubt=_DOUBT[min(stage, len(_DOUBT) - 1)],
+            pose, moved, self.frame, self.knowledge.colors, evidence, self.camera, diameter=self.model.diameter, stride=stride, level=level,
+            reach=reach, steps=_STEPS if self.moves else 0, spread=self.spread, doubt=_DOUBT[min(stage, len(_DOUBT) - 1)],
         )  # fmt: skip
 
     def finish(self, result: TermsFit, view: View, evidence: Evidence) -> FrameFit:
@@ -289,40 +256,25 @@ class _Stages:
                 fresh = render_view(self.model.mesh, self.camera, result.pose.float(), resolution=self.options.resolution)
                 if fresh is None:
                     return FrameFit(pose=result.pose, view=None, covariance=torch.full((6, 6), torch.inf, dtype=torch.float64))
-                view, evidence = fresh, self.evidence(fresh)
+                view, evidence = fresh, _evidence(self.frame, self.knowledge, self.model, fresh, self.options)
             result = self.fit(stage, result.pose, result.moved, view, evidence)
         seen = replace(view, camera_from_object=result.pose.float())  # after the last small steps it would hardly look different
         return FrameFit(
             pose=result.pose, view=seen, covariance=result.covariance, covered=evidence.covered, visible=evidence.visible,
-            support=result.support, painted=painted_worth(result.support, evidence),
+            support=result.support,
         )  # fmt: skip
 
 
-def _worths(
-    poses: Sequence[Tensor], expected: Tensor, painted: Sequence[float], *, stages: _Stages, view: View, evidence: Evidence
+def _worth(
+    poses: Sequence[Tensor], expected: Sequence[Tensor], *, frame: VideoFrame, model: TrackModel, camera: Camera, knowledge: Knowledge,
+    evidence: Evidence, view: View,
 ) -> Tensor:  # fmt: skip
-    """[N] log posteriors of poses: how well they explain the frame where the view shows it uncovered, and how far off they are.
-
-    How far the object turned is the less known the longer it has been in doubt.
-
-    Args:
-        expected: [N, 4, 4] where each was expected.
-        painted: what paint explains, `painted_worth`.
-    """
+    """[N] log posterior of poses: how well they explain the frame where the view shows it uncovered, and how far off they are."""
     assert evidence.covered is not None
-    stack, model, knowledge = torch.stack(list(poses)), stages.model, stages.knowledge
-    worths = worth_of(stack, stages.frame, model, stages.camera, knowledge, covered=evidence.covered, view=view)
-    precision = precision_of_motion(model.diameter, knowledge.motion)
-    precision[3:] /= max(stages.doubts, 1)
-    moved = motion_between(expected, stack)
-    return worths + torch.tensor(painted, dtype=torch.float64) - 0.5 * (moved.square() * precision).sum(1)
-
-
-def painted_worth(support: Mapping[str, float], evidence: Evidence) -> float:
-    """Nats by which paint explains the brightness inside of the outline: those of normal variables with such a correlation."""
-    likeness = min(max(support.get("paint", 0.0), 0.0), _MOST_LIKE)
-    count = 0 if evidence.paint is None else len(evidence.paint.rows)
-    return -0.5 * count / ALIKE_POINTS * math.log(1 - likeness**2)
+    stack, before = torch.stack(list(poses)), torch.stack(list(expected))
+    worths = worth_of(stack, frame, model, camera, knowledge, covered=evidence.covered, view=view)
+    moved = torch.cat([stack[:, :3, 3] - before[:, :3, 3], so3_log(stack[:, :3, :3] @ before[:, :3, :3].mT)], 1)
+    return worths - 0.5 * (moved.square() * precision_of_motion(model.diameter)).sum(1)
 
 
 def worth_of(
@@ -342,6 +294,25 @@ def explains_better(one: FrameFit, other: FrameFit, frame: VideoFrame, model: Tr
     poses = torch.stack([one.pose, other.pose])
     worths = worth_of(poses, frame, model, camera, knowledge, covered=other.covered, view=other.view)
     return float(worths[0] - worths[1]) > _SURPRISE
+
+
+def _evidence(frame: VideoFrame, knowledge: Knowledge, model: TrackModel, view: View, options: TrackOptions) -> Evidence:
+    """What the frame is compared with where the view shows the object, and nothing is in front of it."""
+    contour = contour_of(view, count=options.outline_points)
+    surface = None if frame.depth is None else surface_of(view, model.normals, count=_SURFACE_POINTS)
+    painted = None if model.paint is None else painted_view(coat_of(model.paint, view), knowledge.looks)
+    expected = None if knowledge.looks.light is None or knowledge.keyframe is not None else painted
+    covered = covered_pixels(frame.color, view, knowledge.colors, expected, hue_noise=knowledge.looks.hue_noise)
+    free = ~is_covered(contour.rows[:, :3], covered, view)
+    visible = float(free.float().mean()) if len(free) else 0.0
+    evidence = Evidence(contour=Contour(rows=contour.rows[free]), surface=surface, visible=visible, covered=covered)
+    if not options.texture:
+        return evidence
+    paint = None
+    if painted is not None:
+        paint = _uncovered(make_keyframe(make_pyramid(frame.color, view, paint=painted.mean(-1)), view), covered, view)
+    texture = _uncovered(knowledge.keyframe, covered, view)
+    return replace(evidence, pyramid=make_pyramid(frame.color, view), texture=texture, paint=paint)
 
 
 def _uncovered(points: Keyframe | None, covered: Tensor, view: View) -> Keyframe | None:

@@ -31,7 +31,7 @@ def search(state: TrackState, frame: VideoFrame, model: TrackModel, camera: Came
     if not is_found(best, state):
         return state, nothing
     best = best_twin(best, frame, model, camera, state.remembered, options)
-    state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None, motion=None), unchecked=_CHECKED + 1)
+    state = replace(state, pose=best.pose, knowledge=replace(state.knowledge, keyframe=None), unchecked=_CHECKED + 1)
     return replace(keep(state, best, frame, model, options), before=best.pose), best
 
 
@@ -42,7 +42,7 @@ def elsewhere(state: TrackState, frame: VideoFrame, model: TrackModel, camera: C
     fits: list[tuple[FrameFit, Knowledge]] = []
     for pose in relocate(frame.color, known.colors, model.coarse, camera, seen, part=part, paint=paint, looks=known.looks):
         near = min(state.gallery, key=lambda k: angle_deg(k.camera_from_object, pose), default=None)
-        knowledge = replace(known, motion=None, keyframe=near if model.paint is None or model.paint.is_plain else None)
+        knowledge = replace(known, keyframe=near if model.paint is None or model.paint.is_plain else None)
         others = around(pose, turn=_SEARCH_TURN, depth=_SEARCH_DEPTH)
         fit = fit_frame(pose, frame, model, camera, knowledge, options, spread=_SEARCH_SPREAD, others=others, finalists=1)
         fits.append((with_looks(fit, frame, model, known.looks), knowledge))

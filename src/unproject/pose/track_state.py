@@ -14,10 +14,9 @@ from ..ops import color_counts as ops
 from ..reference import color_counts as reference
 from ..struct import TensorStruct
 from .color_model import COLOR_BITS, ColorModel, learn_colors
-from .covered import covered_view, without_covered
+from .covered import covered_view
 from .texture_term import Keyframe, make_keyframe, make_pyramid
 from .track_fit import FrameFit, Knowledge, Rival, TrackModel, TrackOptions
-from .track_terms import motion_between, precision_of_motion
 from .view import View
 
 _NEW_KEYFRAME_DEG = 12.0
@@ -28,7 +27,6 @@ _FOUND = ((0.6, 0.4), (0.75, 0.2))  # of the usual score, and of the usual share
 _LEARN_ABOVE = 0.5
 _PAINT_SUFFICES = 0.5  # correlation with the mesh's own colours above which no earlier image is needed
 _LEARNING_RATE = 0.1
-_MOTION_RATE, _LEAST_MOTION = 0.1, (0.25, 0.7)  # of shift and turn
 _DOUBTFUL, _DOUBTFUL_ALIKE = 0.85, 0.7  # of the usual score, and share of pixels, below which poses around a fit are tried
 _USUAL, _USUAL_IN_DOUBT = 0.03, 0.01  # how fast the usual score falls
 _NOISE_IN_DOUBT = 0.2  # as fast is it learnt how far off looks are
@@ -106,8 +104,7 @@ def keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel,
     stale = (
         keyframe is None or angle_deg(keyframe.camera_from_object, fit.pose) > _NEW_KEYFRAME_DEG or fit.support.get("texture", 0.0) < 0.3
     )
-    shown = fit.view if fit.covered is None else without_covered(fit.view, fit.covered)
-    fresh = make_keyframe(make_pyramid(frame.color, shown), shown) if options.texture and stale and (unseen or not suffices) else None
+    fresh = make_keyframe(make_pyramid(frame.color, fit.view), fit.view) if options.texture and stale and (unseen or not suffices) else None
     if fresh is not None:
         keyframe = fresh
         gallery = (fresh, *gallery)[:_GALLERY] if unseen and not in_doubt else gallery
@@ -119,19 +116,9 @@ def keep(state: TrackState, fit: FrameFit, frame: VideoFrame, model: TrackModel,
         last = state.knowledge.looks
         slowly = lambda old, new: old + _NOISE_IN_DOUBT * (new - old)
         looks = replace(looks, noise=slowly(last.noise, looks.noise), hue_noise=slowly(last.hue_noise, looks.hue_noise))
-    motion = state.knowledge.motion if in_doubt else _learnt_motion(state, model)
-    knowledge = Knowledge(colors=colors, keyframe=keyframe, looks=looks, motion=motion)
+    knowledge = Knowledge(colors=colors, keyframe=keyframe, looks=looks)
     state = replace(state, knowledge=knowledge, gallery=gallery)
     return state if in_doubt else replace(state, trusted=fit.pose, remembered=knowledge)
-
-
-def _learnt_motion(state: TrackState, model: TrackModel) -> Tensor:
-    """[2] how far the object shifts and turns from frame to frame, as shares of what is usual, within limits."""
-    moved = motion_between(state.before[None], state.pose[None])[0]
-    square = (moved.square() * precision_of_motion(model.diameter)).view(2, 3).mean(1)
-    square = square.clamp(max=1.0).maximum(torch.tensor(_LEAST_MOTION, dtype=torch.float64).square())
-    old = torch.ones(2, dtype=torch.float64) if state.knowledge.motion is None else state.knowledge.motion.square()
-    return (old + _MOTION_RATE * (square - old)).sqrt()
 
 
 def learn_around(colors: ColorModel | None, image: Tensor, view: View, covered: Tensor | None = None) -> ColorModel:

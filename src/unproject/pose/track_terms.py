@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..camera.camera import Camera
 from ..io.video import VideoFrame
-from ..lie.so3 import so3_exp, so3_log
+from ..lie.so3 import so3_exp
 from ..ops import track_terms as ops
 from ..reference import track_terms as reference
 from ..struct import TensorStruct
@@ -24,8 +24,7 @@ from .view import Contour
 
 _TERMS = ("outline", "texture", "paint", "depth")
 _LENGTH, _OFFSETS = 14, 10  # samples of a line on each side of the outline, and candidates for it
-ALIKE_POINTS = 6.0  # points of brightness that know what one does
-_ALIKE = [3.0, ALIKE_POINTS, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
+_ALIKE = [3.0, 6.0, 4.0]  # neighbouring lines, points and pixels see nearly the same: their number overstates what they know
 _GREY = 4.0  # grey levels: images are not truer than that
 _SHIFT, _TURN = 0.12, 0.35  # diameters and radians: how far one step may go
 _LIKELY_SHIFT, _LIKELY_TURN = 0.04, 0.12  # the same units: how far objects move between frames
@@ -73,7 +72,7 @@ class TermsFit(TensorStruct):
 
 def fit_terms(
     pose: Tensor, moved: Tensor, frame: VideoFrame, colors: ColorModel, evidence: Evidence, camera: Camera, *, diameter: float,
-    prior: Tensor, stride: int, level: int, reach: float, steps: int, doubt: float = 2.0,
+    stride: int, level: int, reach: float, steps: int, spread: float = 1.0, doubt: float = 2.0,
 ) -> TermsFit:  # fmt: skip
     """Some steps of a pose [4, 4] of an object whose centre is its origin, and what supports it then.
 
@@ -81,11 +80,11 @@ def fit_terms(
 
     Args:
         moved: [6] since the frame's first pose.
-        prior: [6] inverse variances of `moved`.
         stride: pixels between the samples across the outline.
         level: of the pyramid.
         reach: distance from the surface beyond which a measured depth belongs to something else.
         steps: 0 measures only.
+        spread: how much farther off the first pose may be than objects move between frames.
         doubt: how fast lines that disagree with most lose their weight; up to 0.5 they keep some pull however far off they are.
     """
     run = ops.fit_pose if frame.color.device.type == "cpu" else reference.fit_pose
@@ -95,6 +94,7 @@ def fit_terms(
         picture, corner, scale = pyramid.levels[level], pyramid.corner, pyramid.scale * 2.0**-level
         texture, paint = (nothing if key is None else key.samples(level) for key in (evidence.texture, evidence.paint))
     depth, surface = (nothing, nothing) if frame.depth is None or evidence.surface is None else (frame.depth, evidence.surface)
+    prior = precision_of_motion(diameter) / spread**2
     line, limits = [stride, _LENGTH, _OFFSETS], [_SHIFT * diameter, _TURN]
     pose, moved, terms = run(
         frame.color, colors.odds, contour, line, 1 / (1 + 1 / stride), doubt, picture, corner, scale, texture, paint, _GREY, depth, surface,
@@ -107,15 +107,9 @@ def fit_terms(
     return TermsFit(pose=pose, moved=moved, covariance=covariance, support=support)
 
 
-def precision_of_motion(diameter: float, motion: Tensor | None = None) -> Tensor:
-    """[6] inverse variances of the shift and turn of an object from one frame to the next; motion: [2] factors on what is usual."""
-    usual = torch.tensor([_LIKELY_SHIFT * diameter] * 3 + [_LIKELY_TURN] * 3, dtype=torch.float64)
-    return (usual if motion is None else usual * motion.repeat_interleave(3)) ** -2
-
-
-def motion_between(before: Tensor, after: Tensor) -> Tensor:
-    """[N, 6] shifts and turns from poses [N, 4, 4] to others."""
-    return torch.cat([after[:, :3, 3] - before[:, :3, 3], so3_log(after[:, :3, :3] @ before[:, :3, :3].mT)], 1)
+def precision_of_motion(diameter: float) -> Tensor:
+    """[6] inverse variances of the shift and turn of an object from one frame to the next."""
+    return torch.tensor([_LIKELY_SHIFT * diameter] * 3 + [_LIKELY_TURN] * 3, dtype=torch.float64) ** -2
 
 
 def step_motion(step: Tensor, center: Tensor) -> Tensor:
