@@ -15,7 +15,6 @@ import torch
 import tyro
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from ..camera.camera import Camera, perspective_camera, resize_camera
 from ..camera.undistortion import undistort_image, undistorted_camera
@@ -35,6 +34,7 @@ from ..pose.estimate import PoseCandidate, PoseEstimate, PoseOptions, estimate_p
 from ..pose.overlay import draw_pose
 from ..pose.prepare import PoseInput
 from ..pose.solve import SolverOptions, SolverStep
+from ..pose.window import averaged
 from .manners import Manners, Terminal
 
 _UNKNOWN = (127, 128)  # grey values of a mask that mean "not known"
@@ -251,7 +251,7 @@ def _save_overlay(path: Path, mesh: Mesh, color: Tensor, camera: Camera, estimat
     plain, shrink = undistorted_camera(camera), max(1.0, max(camera.image_size) / _OVERLAY_PIXELS)
     if shrink > 1:
         plain = resize_camera(plain, (round(camera.height / shrink), round(camera.width / shrink)))
-        image = adaptive_avg_pool2d(image.permute(2, 0, 1), plain.image_size).permute(1, 2, 0)
+        image = averaged(image, plain.image_size)
     picture = draw_pose((image * 255).round().to(torch.uint8), mesh, plain, estimate.camera_from_object)
     with atomic_write(path) as file:
         Image.fromarray(picture.numpy()).save(file, format="PNG")

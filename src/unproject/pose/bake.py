@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.mesh import Mesh
-from ..geometry.query import closest_point
-from .paint import Paint, rows_at
+from .paint import Paint, nearest_rows
 
 _ACROSS = 200  # texels along the object's diameter: views are no sharper
 _SQUARES = (4, 8, 16, 32, 64)  # texels along a face's edges
@@ -36,7 +35,7 @@ def bake_paint(paint: Paint, mesh: Mesh) -> Paint:
         height += len(strip)
         strips.append(strip)
     uvs = torch.stack([places[..., 0] / _WIDTH, 1 - places[..., 1] / height], 2)
-    normals = _nearest_rows(paint, torch.lerp(corners, corners.mean(1, keepdim=True), _INSET))[..., 3:]
+    normals = nearest_rows(paint, torch.lerp(corners, corners.mean(1, keepdim=True), _INSET))[..., 3:]
     rows = torch.cat([torch.full_like(normals, 255.0), normals], 2)
     return replace(
         paint, vertices=mesh.vertices, faces=mesh.faces, corner_rows=rows, corner_uvs=uvs, face_texture=torch.zeros_like(kind),
@@ -54,15 +53,9 @@ def _squares(paint: Paint, corners: Tensor, size: int) -> tuple[Tensor, Tensor]:
     step = torch.arange(size) / (size - 1)
     down, across = torch.meshgrid(step, step, indexing="ij")
     weights = torch.stack([1 - across - down, across, down], 2).view(-1, 3)
-    color = _nearest_rows(paint, weights @ corners)[..., :3] / 255
+    color = nearest_rows(paint, weights @ corners)[..., :3] / 255
     color = torch.cat([color, color.new_zeros(lines * columns - count, size * size, 3)])
     texels = color.view(lines, columns, size, size, 3).transpose(1, 2).reshape(lines * size, _WIDTH, 3)
     number = torch.arange(count)
     origin = torch.stack([number % columns, number.div(columns, rounding_mode="floor")], 1) * size + 0.5
     return texels, origin[:, None] + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]) * (size - 1)
-
-
-def _nearest_rows(paint: Paint, points: Tensor) -> Tensor:
-    """[..., 6] colour and normal of the paint nearest to points [..., 3]."""
-    near = closest_point(points.reshape(-1, 3), (paint.vertices, paint.faces))
-    return rows_at(paint, near.face, near.barycentrics).reshape(*points.shape[:-1], 6)

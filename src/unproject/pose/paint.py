@@ -12,7 +12,6 @@ from ..geometry.normals import face_normals, vertex_normals
 from ..geometry.query import closest_point
 from ..geometry.sample import interpolate_rows
 from ..render.interpolate import corner_table
-from ..render.rasterize import Fragments
 from ..render.texture import sample_texture
 from ..struct import TensorStruct
 from .view import View
@@ -107,9 +106,8 @@ def _small(texture: Tensor) -> Tensor:
 
 def coat_of(paint: Paint, view: View) -> Coat:
     """What a view shows."""
-    fragments = view.fragments
-    color, normals = _surface(paint, view, fragments, fragments.mask)
-    return Coat(shown=fragments.mask, color=color, normals=normals)
+    color, normals = _surface(paint, view, view.mask)
+    return Coat(shown=view.mask, color=color, normals=normals)
 
 
 def seen_samples(image: Tensor, paint: Paint, view: View, *, hidden: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,27 +116,31 @@ def seen_samples(image: Tensor, paint: Paint, view: View, *, hidden: Tensor | No
     Args:
         hidden: [h, w] pixels of the view that show something else.
     """
-    fragments = view.fragments
-    inside = torch.nn.functional.max_pool2d((~fragments.mask)[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0] == 0
+    inside = torch.nn.functional.max_pool2d((~view.mask)[None, None].float(), 2 * _RIM + 1, stride=1, padding=_RIM)[0, 0] == 0
     if hidden is not None:
         inside &= ~hidden
     pixels = inside.nonzero()
     rows, columns = pixels[:: max(1, len(pixels) // _SAMPLES)].unbind(1)
     x = ((columns + 0.5) / view.scale + view.corner[0]).long().clamp(max=image.shape[1] - 1)
     y = ((rows + 0.5) / view.scale + view.corner[1]).long().clamp(max=image.shape[0] - 1)
-    return image[y, x].float(), *_surface(paint, view, fragments, (rows, columns))
+    return image[y, x].float(), *_surface(paint, view, (rows, columns))
 
 
-def _surface(paint: Paint, view: View, fragments: Fragments, chosen: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _surface(paint: Paint, view: View, chosen: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """[P, 3] each: colours, and normals in the camera frame, at chosen pixels."""
-    rows = rows_at(paint, fragments.face[chosen], fragments.barycentrics[chosen])
+    rows = rows_at(paint, view.face[chosen], view.fragments.barycentrics[chosen])
     return rows[:, :3], torch.nn.functional.normalize(rows[:, 3:] @ view.camera_from_object[:3, :3].T, dim=1)
 
 
 def coarse_paint(paint: Paint, mesh: Mesh) -> Tensor:
     """[F, 6] colour and normal of the paint at the middle of each face of a coarser mesh in the same frame."""
-    near = closest_point(mesh.vertices[mesh.faces].mean(1), (paint.vertices, paint.faces))
-    return rows_at(paint, near.face, near.barycentrics)
+    return nearest_rows(paint, mesh.vertices[mesh.faces].mean(1))
+
+
+def nearest_rows(paint: Paint, points: Tensor) -> Tensor:
+    """[..., 6] colour and normal of the paint nearest to points [..., 3] of the object's frame."""
+    near = closest_point(points.reshape(-1, 3), (paint.vertices, paint.faces))
+    return rows_at(paint, near.face, near.barycentrics).reshape(*points.shape[:-1], 6)
 
 
 def rows_at(paint: Paint, face: Tensor, weights: Tensor) -> Tensor:

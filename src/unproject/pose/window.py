@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..camera.camera import crop_camera
-from .observation import PoseImage
+from .observation import PoseImage, resample
 
 _AROUND = 1.0  # of the box's longer side: surroundings, where hidden parts may lie and colours tell the object from what is not
 _ENOUGH = 300.0  # pixels of the box's longer side that are always kept; poses are refined at no more
@@ -27,25 +27,19 @@ def windowed(image: PoseImage) -> PoseImage:
     shrink = max(1, int(side / _ENOUGH))
     size = (max(1, (bottom - top) // shrink), max(1, (right - left) // shrink))
     across, down = size[1] / (right - left), size[0] / (bottom - top)
-    cut = lambda values: values[top:bottom, left:right]
-    mean = lambda values: _mean(cut(values), size) if shrink > 1 else cut(values)
-    known = cut(image.known)
+    mean = lambda values: averaged(values[top:bottom, left:right], size)
+    nearest = lambda values: resample(values, [left, top], [right - left, bottom - top], size, False)  # means of depth lie on no surface
     return replace(
         image,
         camera=crop_camera(image.camera, (left, top, right, bottom), size),
         color=None if image.color is None else mean(image.color),
         foreground=None if image.foreground is None else mean(image.foreground[..., None])[..., 0],
-        known=_mean(known[..., None].float(), size)[..., 0] > 0.999 if shrink > 1 else known,
-        depth=None if image.depth is None else _nearest(cut(image.depth), size),
+        known=mean(image.known[..., None].float())[..., 0] > 0.999,
+        depth=None if image.depth is None else nearest(image.depth[..., None])[..., 0],
         box=((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down),
     )
 
 
-def _mean(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[H, W, C] averaged to [h, w, C]."""
+def averaged(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image [H, W, C] as means over areas, [h, w, C]."""
     return torch.nn.functional.adaptive_avg_pool2d(values.permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).contiguous()
-
-
-def _nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[H, W] by the pixel that is nearest: means of depth lie on no surface."""
-    return torch.nn.functional.interpolate(values[None, None], size=size, mode="nearest-exact")[0, 0]
