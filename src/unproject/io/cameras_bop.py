@@ -16,6 +16,7 @@ from ..errors import ArgumentError, FormatError
 from ..lie.so3 import so3_exp
 from .camera_frame import CameraFrame, checked, read_image_size
 from .json_node import read_json, write_json
+from .photograph import photograph_size
 
 
 def load_bop_cameras(
@@ -92,10 +93,7 @@ def _image_size(folder: Path, image: Path | None) -> tuple[int, int]:
         if (place / "camera.json").is_file():
             return read_image_size(read_json(place / "camera.json"))
     if image is not None:
-        from PIL import Image
-
-        with Image.open(image) as opened:
-            return opened.size[1], opened.size[0]
+        return photograph_size(image)
     raise FormatError(
         "no image size: there is no camera.json and no image beside it, so give image_size", path=folder / "scene_camera.json"
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ..camera.camera import Camera, check_camera, make_camera
 from ..camera.conventions import focal_from_angle, opengl_from_pose, pose_from_opengl
 from ..errors import ArgumentError
 from .camera_frame import CameraFrame, checked, read_image_size, same_intrinsics
 from .json_node import JsonNode, read_json, write_json
+from .photograph import photograph_size
 
 _PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
@@ -92,8 +92,7 @@ def _intrinsics(node: JsonNode, root: JsonNode, image: Path | None, given: tuple
     elif given is not None:
         height, width = given
     elif image is not None:
-        with Image.open(image) as opened:
-            width, height = opened.size
+        height, width = photograph_size(image)
     else:
         raise holder.fail("has no `w` and `h`, and no image is there to ask: give image_size")
     fx, fy = number("fl_x"), number("fl_y")

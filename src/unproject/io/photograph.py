@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..errors import FileAccessError, FormatError
 
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # the tag of EXIF, and its values for images that are turned by 90 degrees
+
 
 def read_pixels(path: str | Path, mode: str | None = None) -> np.ndarray:
     """The pixels of an image file, [H, W] or [H, W, C], turned upright as its EXIF orientation says (as OpenCV does).
@@ -27,6 +29,19 @@ def read_pixels(path: str | Path, mode: str | None = None) -> np.ndarray:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             return np.array(upright if mode is None else upright.convert(mode))
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
+        raise unreadable(path, error) from error
+
+
+def photograph_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file as `read_pixels` returns it, without reading its pixels; errors as there."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+            return (width, height) if turned else (height, width)
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
 
