@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from unproject.fit import orient
+from unproject.fit.orient import agreement, orient_normals
+from unproject.fit.scene import make_scene
 from unproject.geometry.neighbors import knn
-from unproject.geometry.pca import estimate_normals
+from unproject.geometry.pca import adaptive_normals, estimate_normals
 from unproject.geometry.point_index import build_index
 from unproject.ops.orientation import dipole_energy, orient_patches
 from unproject.reference import orientation as reference
@@ -62,8 +65,6 @@ def two_plates() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_thin_plate_is_oriented_outwards() -> None:
-    from unproject.fit.orient import agreement, orient_normals
-
     points, truth = two_plates()
     points = points + 0.003 * torch.randn_like(points)
     index = build_index(points)
@@ -75,3 +76,15 @@ def test_thin_plate_is_oriented_outwards() -> None:
     right = ((oriented * truth).sum(1) > 0).float().mean()
     assert float(right) > 0.985
     assert agreement(points, oriented, neighbors) > agreement(points, estimated, neighbors)
+
+
+@pytest.mark.parametrize("members", [100_000, 3000])
+def test_sides_that_lie_five_deviations_of_noise_apart_face_away_from_each_other(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orient, "_MEMBERS", members)
+    generator = torch.Generator().manual_seed(0)
+    side = torch.where(torch.rand(6000, generator=generator) < 0.5, 1.0, -1.0)
+    points = 2 * torch.rand(6000, 3, generator=generator) - 1
+    points[:, 2] = 0.05 * side + 0.02 * torch.randn(6000, generator=generator)
+    scene = make_scene(points, resolution=None, where="test")
+    up = orient_normals(points, adaptive_normals(points).normals, scene.neighbors, scene.areas)[:, 2]
+    assert float((up * side > 0).float().mean()) > 0.95

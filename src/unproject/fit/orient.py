@@ -2,7 +2,8 @@
 
 Patches grow over safe neighbours first (a spanning forest with bounded trees, so that no single wrong edge turns half of the cloud). The
 signs of the patches then maximize the energy of the field of all normals: of all orientations of a closed surface's normals the consistent
-one is closest to a gradient. Points that no patch took follow that field.
+one is closest to a gradient. Points that no patch took, or the wrong one, follow the field of those near. The field is not smoothed by
+more than the points are apart: else two sides of a thin part look like one sheet, and agree best when both point the same way.
 Source: propagation: Hoppe et al. 1992; field energy between patches: Metzer et al. 2021 (dipole propagation); the fixed point that the
 last step iterates: Hou et al. 2022, Lin et al. 2024.
 """
@@ -12,12 +13,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..geometry.neighbors import knn
+from ..geometry.point_index import PointIndex, build_index
 from ..ops.orientation import dipole_energy, orient_patches
-from .poisson import charge_field, make_poisson_grid, poisson_gradient
+from .poisson import charge_field, make_poisson_grid
 
 _LIMIT = 100  # patches have at most this fraction of the points
 _SAMPLES = 12000  # points that stand for all in the energy between patches
 _PATCHES = 600
+_SOFT = 1.0  # distances between those samples: where the field of a dipole stops to grow
+_VOTERS, _FEWER = 48, 24  # dipoles near that decide about a point; about one of a large cloud
+_MEMBERS = 100_000  # points of a large cloud that decide about all
+_SOFT_NEAR = 2.0  # spacings: the same as _SOFT, for points one by one, which lie off the surface
+_CHUNK = 1 << 13
 
 
 def orient_normals(points: Tensor, normals: Tensor, neighbors: Tensor, areas: Tensor) -> Tensor:
@@ -36,7 +44,7 @@ def orient_normals(points: Tensor, normals: Tensor, neighbors: Tensor, areas: Te
     outward = charge_field(grid, areas)
     patch, sign, known = _orient_large_patches(points, normals, areas, patch, (outward * normals).sum(1) * areas)
     normals = normals * sign[patch][:, None]
-    normals = _follow_field(points, normals, neighbors, areas, known[patch])
+    normals = _follow_field(points, normals, areas, known[patch])
     total = (areas * (outward * normals).sum(1)).sum()
     return -normals if float(total) < 0 else normals
 
@@ -85,7 +93,7 @@ def _orient_large_patches(points: Tensor, normals: Tensor, areas: Tensor, root: 
     starts = torch.searchsorted(rank[patch[chosen]].contiguous(), torch.arange(len(large) + 1))
     unit = areas[chosen].median().sqrt()
     moments = normals[chosen] * (areas[chosen] * stride / unit**2)[:, None]
-    energy = dipole_energy((points[chosen] / unit).float(), moments.float(), starts, (2.0 * stride) ** 0.5)
+    energy = dipole_energy((points[chosen] / unit).float(), moments.float(), starts, _SOFT * stride**0.5)
     start = torch.zeros(len(large), dtype=torch.float64).index_add(0, rank[patch[member]], outward[member].double())
     sign[large] = _maximize((energy + energy.T) / 2, torch.where(start < 0, -1.0, 1.0).double()).to(points.dtype)
     known[large] = True
@@ -124,14 +132,37 @@ def _climb(energy: Tensor, sign: Tensor) -> Tensor:
     return sign
 
 
-def _follow_field(points: Tensor, normals: Tensor, neighbors: Tensor, areas: Tensor, known: Tensor, rounds: int = 6) -> Tensor:
-    """Signs of single points: the common field of all, and the neighbours' votes. Uncertain points begin with weight 0."""
-    grid = make_poisson_grid(points, resolution=64)
-    near = neighbors[:, :8]
-    same = torch.stack([(normals * normals[near[:, j]]).sum(1) for j in range(near.shape[1])], dim=1)
-    belief = known.to(points.dtype)
+def _follow_field(points: Tensor, normals: Tensor, areas: Tensor, known: Tensor, rounds: int = 8) -> Tensor:
+    """Signs of single points, by the field of the dipoles near. Uncertain points begin with weight 0."""
+    count, stride = points.shape[0], -(-points.shape[0] // _MEMBERS)
+    index, of_index, weight = build_index(points[::stride].contiguous()), normals[::stride], areas[::stride]
+    near, votes = _votes(index, of_index, index, of_index, weight, min(_VOTERS, index.point_count - 1))
+    belief = known[::stride].to(points.dtype)
     for _ in range(rounds):
-        slope = (poisson_gradient(grid, normals * (areas * belief)[:, None]) * normals).sum(1)
-        field = (slope / slope.abs().median().clamp(min=1e-30)).clamp(-1, 1)
-        belief = (0.5 * field + (belief[near] * same).mean(1)).clamp(-1, 1)
+        belief = (0.5 * belief + 2 * (votes * belief[near]).sum(1)).clamp(-1, 1)
+    if stride > 1:
+        parts = []
+        for begin in range(0, count, _MEMBERS):
+            chunk = slice(begin, begin + _MEMBERS)
+            near, votes = _votes(points[chunk], normals[chunk], index, of_index, weight, _FEWER)
+            parts.append((votes * belief[near]).sum(1))
+        belief = torch.cat(parts)
     return torch.where(belief[:, None] < 0, -normals, normals)
+
+
+def _votes(
+    points: Tensor | PointIndex, normals: Tensor, index: PointIndex, of_index: Tensor, areas: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """The nearest dipoles [P, count] of an index, others than the point itself, and what the field of each says about the point's normal:
+    positive if both belong to one orientation; the sizes add up to 1."""
+    found = knn(points, index, count, exclude_self=points is index).index
+    places = points.points if isinstance(points, PointIndex) else points
+    square = float(areas.median().clamp(min=1e-30))
+    votes = []
+    for place, normal, near in zip(places.split(_CHUNK), normals.split(_CHUNK), found.split(_CHUNK)):
+        step, of_near = (place[:, None] - index.points[near]) / square**0.5, of_index[near]
+        inverse = 1 / (step.square().sum(2) + _SOFT_NEAR**2)
+        along = (normal[:, None] * step).sum(2) * (of_near * step).sum(2)
+        vote = inverse**1.5 * ((normal[:, None] * of_near).sum(2) - 3 * inverse * along) * (areas[near] / square)
+        votes.append(vote / vote.abs().sum(1, keepdim=True).clamp(min=1e-30))
+    return found, torch.cat(votes)

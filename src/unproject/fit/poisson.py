@@ -102,12 +102,6 @@ def screen_indicator(
     return indicator + correction
 
 
-def poisson_gradient(grid: PoissonGrid, moments: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
-    """Gradient at the points of `poisson_indicator`."""
-    spectrum = _indicator_spectrum(grid, moments)
-    return torch.stack([_gather(grid, _to_grid(grid, 1j * k * spectrum)) for k in _frequencies(grid)], dim=1)
-
-
 def charge_field(grid: PoissonGrid, charges: Float[Tensor, "P"]) -> Float[Tensor, "P 3"]:
     """The electric field at the points of charges at the points. On a closed, evenly charged surface it points out of it."""
     spectrum = torch.fft.rfftn(_scatter(grid, charges)) * _inverse_laplacian(grid)
