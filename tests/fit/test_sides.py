@@ -34,6 +34,19 @@ def test_the_noise_along_normals() -> None:
     assert abs(scatter(*noisy_plate(0.5)) / NOISE - 1) < 0.1
 
 
+def test_details_of_a_shape_are_no_noise() -> None:
+    generator = torch.Generator().manual_seed(2)
+    flat = 2 * torch.rand(COUNT, 2, generator=generator) - 1
+    waves = 12 * flat
+    height = 0.05 * waves.sin().sum(1)  # within the distance of many neighbours points are as much higher and lower
+    points = torch.cat([flat, height[:, None]], dim=1)
+    slope = 0.6 * waves.cos()
+    normals = torch.nn.functional.normalize(torch.cat([-slope, torch.ones(COUNT, 1)], dim=1), dim=1)
+    assert scatter(points, normals) < 0.002
+    moved = points + NOISE * torch.randn(COUNT, 1, generator=generator) * normals
+    assert abs(scatter(moved, normals) / NOISE - 1) < 0.25
+
+
 def test_mixed_sides_of_a_plate_come_apart() -> None:
     points, normals = noisy_plate(2 * NOISE)
     moved = separate_sides(points, normals, 0.03)

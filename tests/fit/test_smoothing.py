@@ -26,7 +26,7 @@ def test_normals_count_as_far_as_those_around_agree() -> None:
     random = torch.Generator().manual_seed(1)
     flat = torch.cat([torch.rand(4000, 2, generator=random), torch.zeros(4000, 1)], dim=1)
     lattice = make_lattice(flat, low=torch.tensor([-0.5] * 3), high=torch.tensor([1.5] * 3), spacing=0.05)
-    problem = make_problem(lattice, flat, node_positions(lattice)[:, 2], point_spacing=0.015, trust_normals=True, scatter=0.01)
+    problem = make_problem(lattice, flat, node_positions(lattice)[:, 2], point_spacing=0.015, trust_normals=True, scatter=0.02)
     left, wrong = flat[:, 0] < 0.5, 3000
     turned = torch.where(left, 0.02, 0.6)  # on the right, normals belong elsewhere
     turned[wrong] = 1.9
@@ -36,5 +36,5 @@ def test_normals_count_as_far_as_those_around_agree() -> None:
     far = (flat - flat[wrong]).norm(dim=1) < 0.02
     assert float(weight[wrong]) < 0.5 * float(weight[far].median())
     assert 0.5 * 0.015 <= reach <= 20 * 0.015
-    alike, _ = _trust(replace(problem, scatter=0.0), turned, 0.01, slice(None))  # nothing moved the points
+    alike, _ = _trust(replace(problem, scatter=0.007), turned, 0.01, slice(None))  # by no more than the lattice can tell
     assert float(alike[left].median()) < 3 * float(alike[~left].median())

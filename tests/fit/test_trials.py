@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unproject.fit.implicit import make_lattice, node_positions
 from unproject.fit.scene import make_scene
-from unproject.fit.smoothing import LevelState
-from unproject.fit.trials import choose_lengths, forget_doubt, make_question, next_trial
+from unproject.fit.smoothing import LevelState, first_state, make_problem
+from unproject.fit.trials import _distance_to_own_side, choose_lengths, forget_doubt, make_question, next_trial
 
 
 def measured(scatter: list[Tensor], seed: int = 0) -> list[Tensor]:
@@ -63,6 +64,27 @@ def test_trials_go_on_while_ever_more_of_thin_parts_is_found() -> None:
     assert next_trial(lost, 1, 6, cell=20.0) == 0  # the lattice cannot tell
 
 
+def test_trials_go_on_while_more_is_missed_than_noise_explains() -> None:
+    rough = torch.tensor([[1.0, 0.0]] * 4)
+    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0) == 0
+    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0, noise=1.0) == 3
+    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0, noise=1.5) == 0
+    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=40.0, noise=0.0) == 0  # the lattice cannot tell
+
+
+def test_where_the_function_is_small_without_a_surface_points_are_lost() -> None:
+    random = torch.Generator().manual_seed(3)
+    points = torch.cat([torch.rand(500, 2, generator=random), 0.1 * torch.rand(500, 1, generator=random) - 0.05], dim=1)
+    lattice = make_lattice(points, low=torch.tensor([-0.5] * 3), high=torch.tensor([1.5] * 3), spacing=0.05, dilations=4)
+    heights, up = node_positions(lattice)[:, 2], torch.tensor([[0.0, 0, 1]]).expand(500, 3)
+    problem = make_problem(lattice, points, heights, point_spacing=0.05, trust_normals=True, scatter=0.01)
+    sheet = first_state(problem, up)
+    assert torch.allclose(_distance_to_own_side(problem, sheet, points, up), -points[:, 2], atol=1e-5)
+    assert bool(_distance_to_own_side(problem, sheet, points, -up).isnan().all())  # it faces the other way
+    collapsed = first_state(make_problem(lattice, points, 1e-4 + heights.square(), point_spacing=0.05, trust_normals=True), up)
+    assert bool(_distance_to_own_side(problem, collapsed, points, up).isnan().all())
+
+
 def test_measured_normals_let_the_best_length_win_however_narrowly() -> None:
     where = places(1000)
     close = measured([torch.full((1000,), 1.0002), torch.ones(1000)])
@@ -74,8 +96,18 @@ def test_a_surface_that_predicts_little_better_must_not_be_much_larger() -> None
     where = places(1000)
     close = measured([torch.full((1000,), 1.01), torch.ones(1000)])
     facing = [torch.stack([score[:, 0], torch.full((1000,), 0.1)], dim=1) for score in close]
-    assert choose_lengths(facing, [1.0, 1.01], where, 1.0)[0] == 1
+    assert choose_lengths(facing, [1.0, 1.003], where, 1.0)[0] == 1
     assert choose_lengths(facing, [1.0, 1.1], where, 1.0)[0] == 0
+
+
+def test_no_place_gets_a_length_whose_surface_is_larger_than_it_predicts_better() -> None:
+    where = places(3000)
+    close = measured([torch.where(where[:, 0] < 0.2, 2.0, 1.0), torch.where(where[:, 0] < 0.2, 1.0, 1.8)])
+    facing = [torch.stack([score[:, 0], torch.full((3000,), 0.1)], dim=1) for score in close]
+    whole, same = choose_lengths(facing, [1.0, 1.0], where, 0.01)
+    assert whole == 0 and float((same[where[:, 0] < 0.05] == 1).float().mean()) > 0.9
+    _, larger = choose_lengths(facing, [1.0, 40.0], where, 0.01)
+    assert bool((larger == 0).all())
 
 
 def test_points_asked_say_nothing_about_where_sides_are() -> None:

@@ -17,6 +17,7 @@ _LARGE, _FEWER = 100_000, 48  # of more points, so many neighbours say where a s
 _PLACES = 20_000  # where thickness is measured
 _AROUND = 48  # places that decide about a point
 _SAMPLES = 2000  # points that tell the noise
+_FEWEST, _BEYOND = 6, 8.0  # neighbours that tell the noise, and deviations that they reach
 _STILL = 0.3  # spacings: noise below mixes nothing
 _ALIKE = 0.5  # length of the difference of two normals of one side at which they count e^-1/2
 _SAME, _OPPOSED = 0.6, -0.3  # cosines of normals of one side, of two sides
@@ -57,12 +58,23 @@ def separate_sides(points: Tensor, normals: Tensor, spacing: float, *, tellers: 
 
 
 def scatter(points: Tensor, normals: Tensor) -> float:
-    """Standard deviation of the points [P, 3] along their normals, from the heights of neighbours of the same side."""
+    """Standard deviation of the points [P, 3] along their normals, from the heights of neighbours of the same side.
+
+    Among many neighbours the shape's own details would count as noise, and among few that are no farther off than points scatter most
+    are of the same height. So as few are asked as reach far enough beyond the noise.
+    """
     stride = max(1, points.shape[0] // _SAMPLES)
-    found = knn(points[::stride].contiguous(), points, min(_NEIGHBORS, points.shape[0])).index
-    height = _heights(points[::stride], normals[::stride], points[found], normals[found])
-    same = (normals[::stride, None] * normals[found]).sum(2) > _SAME
-    return 1.4826 * float(height[same].abs().median()) / 2**0.5
+    found = knn(points[::stride].contiguous(), points, min(_NEIGHBORS, points.shape[0]))
+    height = _heights(points[::stride], normals[::stride], points[found.index], normals[found.index])
+    same = (normals[::stride, None] * normals[found.index]).sum(2) > _SAME
+    count = _FEWEST
+    while True:
+        few = slice(1, count)  # without the points themselves
+        deviation = 1.4826 * float(height[:, few][same[:, few]].abs().median()) / 2**0.5
+        width = float(found.squared_distance[:, few][:, -1].median()) ** 0.5
+        if count >= found.index.shape[1] or width > _BEYOND * deviation:
+            return deviation
+        count *= 2
 
 
 def _on_thin_parts(points: Tensor, normals: Tensor, noise: float) -> Tensor:

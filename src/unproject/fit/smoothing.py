@@ -153,15 +153,17 @@ def _trust(problem: LevelProblem, turned: Tensor, noise: float, used: Tensor | s
 
     Measured normals may be exact, but noise moved their points: where the surface bends within the noise, they belong elsewhere. So each
     reaches as far as those around agree with the surface, and is doubted when it differs more than those. Without noise that a lattice can
-    tell they are where they belong, and what differs are the lattice's edges: then all reach alike.
+    tell they are where they belong, and what differs are the lattice's edges and gaps in the scan: then all reach alike, and are doubted
+    when they differ more than is usual.
     """
     low, high = (limit * problem.point_spacing for limit in _REACH)
     square = turned.clamp(max=1).square()
-    mean, moved = square[used].mean(), min(1.0, problem.scatter / (_NOISE_FLOOR * problem.lattice.spacing))
+    mean, moved = square[used].mean(), min(max(problem.scatter / (_NOISE_FLOOR * problem.lattice.spacing) - 1, 0.0), 1.0)
     disorder = torch.lerp(mean, square[problem.around].mean(1), moved).sqrt() + 1e-3
     usual = min(max(noise / (float(mean.sqrt()) + 1e-3), low), high)
     reach = (noise / disorder).clamp(low, high)
-    return (reach / usual).square() / (1 + (turned / (3 * disorder).clamp(min=_SLOPE_CUTOFF)).square()), usual
+    doubtful = 3 * torch.lerp(turned[used].median(), disorder, moved)
+    return (reach / usual).square() / (1 + (turned / doubtful.clamp(min=_SLOPE_CUTOFF)).square()), usual
 
 
 def _relief(problem: LevelProblem, values: Tensor) -> Tensor:

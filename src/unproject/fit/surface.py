@@ -6,6 +6,7 @@ function on ever finer sparse lattices replaces it; how smooth is decided by poi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -244,7 +245,9 @@ def _choose_smoothing(work: _Work) -> Stage:
     trusted, noise = work.trusts_normals, float(state["scatter"])
     make = lambda place: trial_problem(scene, place, question.points, work.guess, trust_normals=trusted, scatter=noise)
     previous = make(int(state["trial.place"])) if "trial.place" in state else None
-    while (place := next_trial(scores := _by_place(state, "score."), scene.first_length, len(scene.lengths), scene.cell)) is not None:
+    known = {"cell": scene.cell, "noise": noise if trusted else math.inf}
+    following = lambda scores: next_trial(scores, scene.first_length, len(scene.lengths), **known)
+    while (place := following(scores := _by_place(state, "score."))) is not None:
         problem, length = make(place), scene.lengths[place]
         start = first_state(problem, question.normals) if previous is None else move_state(work.kept("trial"), previous, problem)
         if previous is not None and place > int(state["trial.place"]):

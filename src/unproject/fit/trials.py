@@ -6,6 +6,7 @@ thin parts and fine details that ask for another one get it. Of a large scan som
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -25,13 +26,16 @@ from .smoothing import LevelProblem, LevelState, make_problem, solve_round
 _ROUNDS = 2
 _HELD_OUT = 0.15
 _LOST = 12.0  # standard deviations of the points within which their surface is looked for
+_STEPS = 48  # to either side, between which it is
 _WINDOWS, _WINDOW = 8, 3000  # places in a large scan, and points at each
 _MARGIN = 0.25
 _MISSING = 0.95  # of the error at the next longer length: parts that all long ones miss are being found
+_UNEXPLAINED = 1.25  # times the median that noise explains: the surface is still too smooth
 _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tell
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 _SURROUNDINGS = 64  # points asked that decide about the length at a place
 _CERTAINTY = 2.0  # standard errors by which another length must be better there
+_AREA_WEIGHT = 1.5  # of the area's logarithm; 2 in a strict likelihood, of which scores are -2 logarithms, but they cut losses off
 _NEAR = 2.0  # point spacings: surface within counts as the points'
 
 
@@ -107,10 +111,13 @@ def forget_doubt(state: LevelState, normals: Tensor) -> LevelState:
     return replace(state, normals=normals, weight=ones, slope_weight=ones)
 
 
-def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float) -> int | None:
-    """Which candidate to try next: the first two, then on in the direction in which it gets better, but finer while much is found thereby.
+def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float, *, noise: float = math.inf) -> int | None:
+    """Which candidate to try next: the first two, then on in the direction in which it gets better, but finer while much is missed.
 
     Scores cut large errors off, so that they tell nothing between lengths that all miss a thin part.
+
+    Args:
+        noise: standard deviation of the points, if it is known.
     """
     for place in (first, first + 1):
         if place not in scores:
@@ -118,7 +125,9 @@ def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float
     tried = sorted(scores)
     means = [float(score.mean()) for score in _scores([scores[place] for place in tried], cell)]
     best = tried[means.index(min(means))]
-    if tried[-1] + 1 < count and _finds_more(scores[tried[-2]], scores[tried[-1]], cell):
+    longer, shorter = (scores[place] for place in tried[-2:])
+    misses = _usual(shorter, cell) > _UNEXPLAINED * max(0.6745 * noise, _BLUR * cell)
+    if tried[-1] + 1 < count and (misses or _finds_more(longer, shorter, cell)):
         return tried[-1] + 1
     if best == tried[0] and best > 0:
         return best - 1
@@ -127,16 +136,19 @@ def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float
     return None
 
 
+def _usual(measured: Tensor, cell: float) -> float:
+    """Median distance, or what the lattice cannot tell if that is more."""
+    return max(float(measured[:, 0].abs().median()), _BLUR * cell)
+
+
 def _finds_more(longer: Tensor, shorter: Tensor, cell: float) -> bool:
     """Whether the shorter of two lengths comes clearly closer to the points asked, in the mean square over all or at most of them.
 
     Where both miss a thin part, how far away its points are lost is chance and decides about the mean; that most points come closer then
     tells that the surface is still too smooth. Differences that the lattice cannot tell do not count.
     """
-    squares = [measured[:, 0].double().square() for measured in (longer, shorter)]
-    mean = [float(square.mean()) for square in squares]
-    usual = [max(float(square.median()) ** 0.5, _BLUR * cell) for square in squares]
-    return mean[1] < _MISSING * mean[0] or usual[1] < _MISSING * usual[0]
+    mean = [float(measured[:, 0].double().square().mean()) for measured in (longer, shorter)]
+    return mean[1] < _MISSING * mean[0] or _usual(shorter, cell) < _MISSING * _usual(longer, cell)
 
 
 def try_length(problem: LevelProblem, start: LevelState, length: float, question: Question) -> tuple[LevelState, Tensor, float]:
@@ -145,8 +157,8 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, question
 
     Returns:
         The state; [A, 2] a point asked: its distance to the surface along its normal, and the length of the difference of its normal and
-        the surface's there (0 if normals are not trusted); and the surface's area. A surface that faces the other way is another side's:
-        lost.
+        the surface's there (0 if normals are not trusted); and the surface's area. Of trusted normals, a surface that faces the other way
+        is another side's, and points with no other near are lost.
     """
     asked = question.asked
     share = (~asked).to(problem.points.dtype)
@@ -155,15 +167,34 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, question
         state = solve_round(problem, state, length, share=share)
     polished = solve_round(problem, state, length, share=share, polish=True)
     points, normals = problem.points[asked], question.normals[asked]
-    distance = _distance_along(problem, polished, points, normals)
     if not problem.trust_normals:
+        distance = _distance_along(problem, polished, points, normals)
         return state, torch.stack([distance, torch.zeros_like(distance)], dim=1), 0.0
+    distance = _distance_to_own_side(problem, polished, points, normals)
+    lost = distance.isnan()
     _, slope = interpolate(problem.lattice, polished.values, points + distance[:, None] * normals)  # where the surface is
-    turned = (torch.nn.functional.normalize(slope, dim=1) - normals).norm(dim=1)
+    turned = (torch.nn.functional.normalize(slope, dim=1) - normals).norm(dim=1).nan_to_num(1.0)
     distance = distance + question.moves[asked]
-    lost = _LOST * max(polished.noise, 1.4826 * float(distance.abs().median()))
-    distance = torch.where((slope * normals).sum(1) < 0, lost, distance)  # that is another side's surface
-    return state, torch.stack([distance, turned.nan_to_num(1.0)], dim=1), _area(problem, polished.values)
+    usual = 1.4826 * float(distance.abs().nanmedian().nan_to_num(0.0))
+    distance = torch.where(lost, _LOST * max(polished.noise, problem.scatter, usual), distance)
+    return state, torch.stack([distance, turned], dim=1), _area(problem, polished.values)
+
+
+def _distance_to_own_side(problem: LevelProblem, state: LevelState, points: Tensor, normals: Tensor) -> Tensor:
+    """[A] how far along their normals the nearest surface that faces the same way is; NaN where there is none near.
+
+    Steps by the slope would not tell: where a length is too long for a thin part, the function is flat and small there, without a surface,
+    and after any number of steps that are no longer than its value a lost point looks near.
+    """
+    ways = torch.linspace(-1, 1, 2 * _STEPS + 1) * _LOST * max(state.noise, problem.scatter)
+    places = points[:, None] + ways[None, :, None] * normals[:, None]
+    value = interpolate(problem.lattice, state.values, places.reshape(-1, 3))[0].reshape(places.shape[:2])
+    before, behind = value[:, :-1], value[:, 1:]
+    rises = (before < 0) & (behind >= 0)
+    crossing = torch.lerp(ways[:-1], ways[1:], before / torch.where(rises, before - behind, 1))
+    crossing = torch.where(rises, crossing, torch.inf)
+    closest = crossing.gather(1, crossing.abs().argmin(1, keepdim=True))[:, 0]
+    return torch.where(closest.isinf(), torch.nan, closest)
 
 
 def _area(problem: LevelProblem, values: Tensor) -> float:
@@ -191,7 +222,7 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
     normals prevent that; with them it is the best in the mean, so that thin parts stay, and a larger surface must predict so much the
     better: no point misses what noise adds, but the same points would be fewer on each part of it. Without, of those as good as the best
     (by one standard error of the difference, or by what a lattice with this cell size cannot tell) the largest is taken. At a place: that
-    one, unless another predicts its surroundings better beyond chance.
+    one, unless another predicts its surroundings better beyond chance, its larger surface included.
 
     Args:
         measured, areas: what `try_length` returned for each length, in descending order of length.
@@ -206,7 +237,8 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
     has_normals = float(measured[0][:, 1].abs().max()) > 0
     if has_normals:
-        typical = scores.mean(1) + torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
+        sparse = _AREA_WEIGHT * torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
+        typical = scores.mean(1) + sparse
     else:
         typical = torch.stack([score[near].mean(1) for score in scores]).median(1).values
     best = int(typical.argmin())
@@ -217,6 +249,8 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
         if float(typical[i] - typical[best]) <= max(error, blur):
             whole = i
             break
+    if has_normals:
+        scores = scores + (sparse - sparse[whole]).clamp(min=0)[:, None]
     excess = (scores - scores[whole])[:, near]
     surely = excess.mean(2) + _CERTAINTY * excess.std(2, correction=0) / near.shape[1] ** 0.5
     return whole, surely.argmin(0).where(surely.amin(0) < -blur, whole)
