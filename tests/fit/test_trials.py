@@ -110,6 +110,16 @@ def test_no_place_gets_a_length_whose_surface_is_larger_than_it_predicts_better(
     assert bool((larger == 0).all())
 
 
+def test_without_normals_a_second_skin_predicts_nothing_better_where_sides_were_moved_apart() -> None:
+    where = places(2000)
+    close = measured([torch.full((2000,), 1.2), torch.ones(2000)])
+    skinned = [torch.cat([score, torch.full((2000, 1), area)], dim=1) for score, area in zip(close, (1.0, 2.0))]
+    alike = [torch.cat([score, torch.ones(2000, 1)], dim=1) for score in close]
+    assert choose_lengths(alike, [0.0] * 2, where, 0.01)[0] == 1
+    whole, choice = choose_lengths(skinned, [0.0] * 2, where, 0.01)
+    assert whole == 0 and bool((choice == 0).all())
+
+
 def test_points_asked_say_nothing_about_where_sides_are() -> None:
     random = torch.Generator().manual_seed(2)
     up = torch.where(torch.rand(4000, generator=random) < 0.5, 1.0, -1.0)

@@ -211,18 +211,22 @@ def _find_outliers(work: _Work) -> Stage:
 def _orient(work: _Work) -> Stage:
     if "trusted" in work.state:
         return
-    scene, normals = work.scene, _given_normals(work)
-    trusted = normals is not None
-    if normals is not None:
-        moved = work.scene_of(separate_sides(scene.points, normals, scene.spacing))
-        trusted = agreement(moved.points, normals, moved.neighbors) > 0.8
-        scene = moved if trusted else scene
+    came, normals = work.scene, _given_normals(work)
+    scene = came if normals is None else _sides_apart(work, normals)
+    trusted = normals is not None and agreement(scene.points, normals, scene.neighbors) > 0.8
     if normals is None or not trusted:
-        normals = orient_normals(scene.points, adaptive_normals(scene.points).normals, scene.neighbors, scene.areas)
+        normals = orient_normals(came.points, adaptive_normals(came.points).normals, came.neighbors, came.areas)
+        scene = _sides_apart(work, normals)
     noise = scatter(work.raw_points, normals) if trusted else 0.0
     work.scene = scene
     work.state.update(points=scene.points, normals=normals, trusted=torch.tensor(trusted), scatter=torch.tensor(noise))
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
+
+
+def _sides_apart(work: _Work, normals: Tensor) -> Scene:
+    """The points as they came, except that those of thin parts are on the side that their normals [P, 3] tell."""
+    moved = separate_sides(work.scene.points, normals, work.scene.spacing)
+    return work.scene if moved is work.scene.points else work.scene_of(moved)
 
 
 def _given_normals(work: _Work) -> Tensor | None:
@@ -241,7 +245,8 @@ def _choose_smoothing(work: _Work) -> Stage:
     state, scene = work.state, work.scene
     if "shortest" in state:
         return
-    question = make_question(scene, state["normals"], work.raw_points if work.trusts_normals else None)
+    raw = work.raw_points
+    question = make_question(scene, state["normals"], None if torch.equal(raw, scene.points) else raw)
     trusted, noise = work.trusts_normals, float(state["scatter"])
     make = lambda place: trial_problem(scene, place, question.points, work.guess, trust_normals=trusted, scatter=noise)
     previous = make(int(state["trial.place"])) if "trial.place" in state else None

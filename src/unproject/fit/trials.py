@@ -157,8 +157,8 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, question
 
     Returns:
         The state; [A, 2] a point asked: its distance to the surface along its normal, and the length of the difference of its normal and
-        the surface's there (0 if normals are not trusted); and the surface's area. Of trusted normals, a surface that faces the other way
-        is another side's, and points with no other near are lost.
+        the surface's there; and the surface's area. Of trusted normals, a surface that faces the other way is another side's, and points
+        with no other near are lost. Where normals are not trusted, [A, 3]: the difference is 0, and the area is a third number a point.
     """
     asked = question.asked
     share = (~asked).to(problem.points.dtype)
@@ -168,8 +168,9 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, question
     polished = solve_round(problem, state, length, share=share, polish=True)
     points, normals = problem.points[asked], question.normals[asked]
     if not problem.trust_normals:
-        distance = _distance_along(problem, polished, points, normals)
-        return state, torch.stack([distance, torch.zeros_like(distance)], dim=1), 0.0
+        distance = _distance_along(problem, polished, points, normals) + question.moves[asked]
+        areas = _areas_of_moved(problem, polished.values, question)
+        return state, torch.stack([distance, torch.zeros_like(distance), areas], dim=1), 0.0
     distance = _distance_to_own_side(problem, polished, points, normals)
     lost = distance.isnan()
     _, slope = interpolate(problem.lattice, polished.values, points + distance[:, None] * normals)  # where the surface is
@@ -199,9 +200,26 @@ def _distance_to_own_side(problem: LevelProblem, state: LevelState, points: Tens
 
 def _area(problem: LevelProblem, values: Tensor) -> float:
     """Area of the surface near points."""
+    return float(_area_elements(problem, values)[1].sum(dtype=torch.float64))
+
+
+def _areas_of_moved(problem: LevelProblem, values: Tensor, question: Question) -> Tensor:
+    """[A] area of the surface nearest to each point asked that was moved to its side; of others what a point stands for."""
+    asked = question.asked
+    moved, areas = question.moves[asked] != 0, torch.full_like(question.moves[asked], problem.point_spacing**2 / _HELD_OUT)
+    if not bool(moved.any()):
+        return areas
+    places, elements = _area_elements(problem, values)
+    found = torch.zeros_like(areas).index_add(0, nearest(places, problem.points[asked]).index, elements.to(areas.dtype))
+    return torch.where(moved, found, areas)
+
+
+def _area_elements(problem: LevelProblem, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Places [F, 3] and areas [F] of the faces near points."""
     mesh = extract_mesh(problem.lattice, values)
-    near = nearest(mesh.vertices[mesh.faces].mean(1), problem.points).squared_distance < (_NEAR * problem.point_spacing) ** 2
-    return float(face_areas(mesh.vertices, mesh.faces)[near].sum(dtype=torch.float64))
+    places = mesh.vertices[mesh.faces].mean(1)
+    near = nearest(places, problem.points).squared_distance < (_NEAR * problem.point_spacing) ** 2
+    return places[near], face_areas(mesh.vertices, mesh.faces)[near]
 
 
 def _distance_along(problem: LevelProblem, state: LevelState, points: Tensor, directions: Tensor) -> Tensor:
@@ -220,7 +238,8 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
 
     As a whole: the best at most places, that is by the median over them, so that a few thin parts do not make everything rough. Measured
     normals prevent that; with them it is the best in the mean, so that thin parts stay, and a larger surface must predict so much the
-    better: no point misses what noise adds, but the same points would be fewer on each part of it. Without, of those as good as the best
+    better: no point misses what noise adds, but the same points would be fewer on each part of it. Without, the area counts only where
+    sides were moved apart, which second skins would follow (elsewhere it would take fine details away), and of those as good as the best
     (by one standard error of the difference, or by what a lattice with this cell size cannot tell) the largest is taken. At a place: that
     one, unless another predicts its surroundings better beyond chance, its larger surface included.
 
@@ -236,11 +255,12 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
     scores = torch.stack(_scores(measured, cell))
     near = knn(places, places, min(_SURROUNDINGS, places.shape[0])).index
     has_normals = float(measured[0][:, 1].abs().max()) > 0
+    larger = torch.stack([m[:, 2:].sum(1).double()[near].sum(1).clamp(min=1e-30).log() for m in measured])
     if has_normals:
         sparse = _AREA_WEIGHT * torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
         typical = scores.mean(1) + sparse
     else:
-        typical = torch.stack([score[near].mean(1) for score in scores]).median(1).values
+        typical = (torch.stack([score[near].mean(1) for score in scores]) + larger).median(1).values
     best = int(typical.argmin())
     blur = 0.0 if has_normals else (_BLUR * cell) ** 2 / float(measured[best][:, 0].double().square().mean().clamp(min=1e-18))
     whole = best
@@ -252,7 +272,7 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
     if has_normals:
         scores = scores + (sparse - sparse[whole]).clamp(min=0)[:, None]
     excess = (scores - scores[whole])[:, near]
-    surely = excess.mean(2) + _CERTAINTY * excess.std(2, correction=0) / near.shape[1] ** 0.5
+    surely = excess.mean(2) + _CERTAINTY * excess.std(2, correction=0) / near.shape[1] ** 0.5 + larger - larger[whole]
     return whole, surely.argmin(0).where(surely.amin(0) < -blur, whole)
 
 
