@@ -108,6 +108,20 @@ def test_edges_of_a_noisy_box_stay() -> None:
     assert float(closest_point(middles, mesh).squared_distance.sqrt().mean()) < 0.045
 
 
+def test_the_tip_of_a_horn_stays() -> None:
+    """The length that suits the ball, which is most of the points, would cut the horn off by a tenth of its length."""
+    random = torch.Generator().manual_seed(0)
+    ball = torch.nn.functional.normalize(torch.randn(8000, 3, generator=random), dim=1)
+    ball = ball[(ball[:, 2] < 0) | (ball[:, :2].norm(dim=1) > 0.2)]
+    down, turn = torch.rand(500, generator=random).sqrt(), 2 * torch.pi * torch.rand(500, generator=random)  # uniform by a cone's area
+    horn = torch.stack([0.2 * down * turn.cos(), 0.2 * down * turn.sin(), 1.9 - 0.92 * down], dim=1)
+    points = torch.cat([ball, horn])
+    mesh = fit(points + 0.02 * torch.randn(points.shape, generator=random))
+    assert float(closest_point(torch.tensor([[0.0, 0.0, 1.85]]), mesh).squared_distance.sqrt()) < 0.06
+    lower = mesh.vertices[mesh.vertices[:, 2] < 0.5]
+    assert float((lower.norm(dim=1) - 1).abs().mean()) < 0.003
+
+
 def test_bubbles_around_a_few_strays_are_dropped_and_small_parts_kept() -> None:
     ball = icosphere(4)
     small, bubble = 0.2 * ball.vertices + 2.0, 0.2 * ball.vertices - 2.0

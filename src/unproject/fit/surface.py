@@ -39,6 +39,7 @@ from .extract import (
 from .frame import Frame, scan_frame
 from .guess import DistanceGuess, evaluate_guess, guess_distance
 from .implicit import Continued, Lattice, crossed_places, interpolate, make_lattice, node_positions
+from .misfit import factors_where_missed
 from .orient import agreement, orient_normals
 from .outliers import bulk_local, distinct_points, find_inliers
 from .scene import Scene, make_scene
@@ -56,6 +57,7 @@ _FEW = 0.05  # share of the places that may have a shorter smoothing length than
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
 _FAR, _FAR_SHARE = 0.1, 0.05  # the same for surface so many longest sides away from all points
 _HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for noise; waves shorter than half of that are, too
+_ADAPTED = (3, 4)  # rounds of the last level after which lengths follow what the surface misses
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
@@ -158,7 +160,7 @@ class _Work:
         self.state.update(level=torch.tensor(level), passes=passes)
         lattice = self._make_lattice()
         nodes = node_positions(lattice)
-        self.state.update(guess=evaluate(nodes), lengths=self._lengths_at(nodes))
+        self.state.update(guess=evaluate(nodes), lengths=self.lengths_at(nodes))
         self.problem = self._make_problem(lattice, self.state["guess"])
         return self.problem
 
@@ -171,12 +173,12 @@ class _Work:
         scene, noise = self.scene, float(self.state["scatter"])
         return make_problem(lattice, scene.points, guess, point_spacing=scene.spacing, trust_normals=self.trusts_normals, scatter=noise)
 
-    def _lengths_at(self, nodes: Tensor) -> Tensor:
-        """Smoothing lengths [N] at nodes, the mean of those at places near; [1] where it is one for all."""
+    def lengths_at(self, points: Tensor) -> Tensor:
+        """Smoothing lengths [N] at points [N, 3], the mean of those at places near; [1] where it is one for all."""
         lengths = self.state["place_lengths"]
         if len(lengths) == 1:
             return lengths
-        near = knn(nodes, self.state["places"], min(_NEAR, len(lengths))).index
+        near = knn(points, self.state["places"], min(_NEAR, len(lengths))).index
         return lengths.log()[near].mean(1).exp()
 
     def keep(self, prefix: str, state: LevelState) -> None:
@@ -302,9 +304,24 @@ def _solve(work: _Work) -> Stage:
         current = work.kept("final") if done else first_state(problem, state["normals"], reach=float(state["reach"]))
         current = solve_round(problem, current, ROUNDS[done] * state["lengths"], polish=done == len(ROUNDS) - 1)
         work.keep("final", current)
+        if done in _ADAPTED and work.options.smoothness <= 1:  # who asks for a smoother surface accepts what it misses
+            _shorten_where_missed(work, current)
         done += 1
         state["rounds"] = torch.tensor(done)
         yield {"noise": current.noise * float(work.frame.scale)}, None
+
+
+def _shorten_where_missed(work: _Work, current: LevelState) -> None:
+    """Shorten the smoothing lengths at places where the surface misses the points in common.
+
+    Points that were moved have told each other where their side is, so that they are off it together whatever the length.
+    """
+    state, problem = work.state, work.problem
+    unmoved = (problem.points == work.raw_points).all(1)
+    factor = factors_where_missed(problem, current, unmoved)
+    if bool((factor < 1).any()):
+        state.update(place_lengths=work.lengths_at(problem.points) * factor, places=problem.points)
+        state["lengths"] = work.lengths_at(node_positions(problem.lattice))
 
 
 def _extract(work: _Work) -> Stage:

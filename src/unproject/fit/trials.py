@@ -35,7 +35,6 @@ _BLUR = 0.03  # cells: differences of the prediction that the lattice cannot tel
 _NORMAL_SHARE = 0.03  # given normals always look better on a smoother surface, points do not
 _SURROUNDINGS = 64  # points asked that decide about the length at a place
 _CERTAINTY = 2.0  # standard errors by which another length must be better there
-_AREA_WEIGHT = 1.5  # of the area's logarithm; 2 in a strict likelihood, of which scores are -2 logarithms, but they cut losses off
 _NEAR = 2.0  # point spacings: surface within counts as the points'
 
 
@@ -182,20 +181,20 @@ def try_length(problem: LevelProblem, start: LevelState, length: float, question
 
 
 def _distance_to_own_side(problem: LevelProblem, state: LevelState, points: Tensor, normals: Tensor) -> Tensor:
-    """[A] how far along their normals the nearest surface that faces the same way is; NaN where there is none near.
+    """[A] how far along their normals the nearest surface is; NaN where there is none near, or one that faces the other way.
 
     Steps by the slope would not tell: where a length is too long for a thin part, the function is flat and small there, without a surface,
-    and after any number of steps that are no longer than its value a lost point looks near.
+    and after any number of steps that are no longer than its value a lost point looks near. The nearest surface that faces the same way
+    would be near everywhere in a sponge of skins.
     """
     ways = torch.linspace(-1, 1, 2 * _STEPS + 1) * _LOST * max(state.noise, problem.scatter)
     places = points[:, None] + ways[None, :, None] * normals[:, None]
     value = interpolate(problem.lattice, state.values, places.reshape(-1, 3))[0].reshape(places.shape[:2])
     before, behind = value[:, :-1], value[:, 1:]
-    rises = (before < 0) & (behind >= 0)
-    crossing = torch.lerp(ways[:-1], ways[1:], before / torch.where(rises, before - behind, 1))
-    crossing = torch.where(rises, crossing, torch.inf)
-    closest = crossing.gather(1, crossing.abs().argmin(1, keepdim=True))[:, 0]
-    return torch.where(closest.isinf(), torch.nan, closest)
+    rises, falls = (before < 0) & (behind >= 0), (before >= 0) & (behind < 0)
+    crossing = torch.lerp(ways[:-1], ways[1:], before / torch.where(rises | falls, before - behind, 1))
+    nearest_one = crossing.abs().where(rises | falls, torch.inf).argmin(1, keepdim=True)
+    return crossing.where(rises, torch.nan).gather(1, nearest_one)[:, 0]
 
 
 def _area(problem: LevelProblem, values: Tensor) -> float:
@@ -257,7 +256,7 @@ def choose_lengths(measured: list[Tensor], areas: list[float], places: Tensor, c
     has_normals = float(measured[0][:, 1].abs().max()) > 0
     larger = torch.stack([m[:, 2:].sum(1).double()[near].sum(1).clamp(min=1e-30).log() for m in measured])
     if has_normals:
-        sparse = _AREA_WEIGHT * torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
+        sparse = torch.tensor(areas, dtype=scores.dtype).clamp(min=1e-30).log()
         typical = scores.mean(1) + sparse
     else:
         typical = (torch.stack([score[near].mean(1) for score in scores]) + larger).median(1).values
