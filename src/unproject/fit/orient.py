@@ -18,9 +18,9 @@ from ..geometry.point_index import PointIndex, build_index
 from ..ops.orientation import dipole_energy, orient_patches
 from .poisson import charge_field, make_poisson_grid
 
-_LIMIT = 100  # patches have at most this fraction of the points
+_LIMIT = 250  # patches have at most this fraction of the points
 _SAMPLES = 12000  # points that stand for all in the energy between patches
-_PATCHES = 600
+_PATCHES = 1000
 _SOFT = 1.0  # distances between those samples: where the field of a dipole stops to grow
 _VOTERS, _FEWER = 48, 24  # dipoles near that decide about a point; about one of a large cloud
 _MEMBERS = 100_000  # points of a large cloud that decide about all
