@@ -84,7 +84,9 @@ def measure(method: str, regime: str, scan_file: Path, truth: Mesh | None) -> di
     mesh_file = scan_file.with_name("result.ply")
     mesh_file.unlink(missing_ok=True)
     words = [sys.executable, __file__, "--child", method, regime, str(scan_file), str(mesh_file), str(torch.get_num_threads())]
-    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    process = subprocess.run(words, stdout=subprocess.PIPE, text=True)  # what it says of an error goes where ours does
+    process.check_returncode()
+    found = json.loads(process.stdout.splitlines()[-1])
     if truth is not None:
         side = float((truth.vertices.amax(0) - truth.vertices.amin(0)).max())
         quality = surface_metrics(load_mesh(mesh_file), truth)
