@@ -58,6 +58,7 @@ _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, 
 _FAR, _FAR_SHARE = 0.1, 0.05  # the same for surface so many longest sides away from all points
 _HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for noise; waves shorter than half of that are, too
 _ADAPTED = (3, 4)  # rounds of the last level after which lengths follow what the surface misses
+_SPARSE = 2.0  # usual areas that a point stands for beside a gap in the scan
 _GROWTHS = 4  # how often the lattice may follow a surface that leaves it
 
 Stage: TypeAlias = "Iterator[tuple[dict[str, float], Mesh | None]]"
@@ -314,11 +315,12 @@ def _solve(work: _Work) -> Stage:
 def _shorten_where_missed(work: _Work, current: LevelState) -> None:
     """Shorten the smoothing lengths at places where the surface misses the points in common.
 
-    Points that were moved have told each other where their side is, so that they are off it together whatever the length.
+    Points that were moved have told each other where their side is, so that they are off it together whatever the length. Beside gaps in
+    the scan, where points stand for more area than is usual, the surface is made up, and needs its stiffness.
     """
     state, problem = work.state, work.problem
-    unmoved = (problem.points == work.raw_points).all(1)
-    factor = factors_where_missed(problem, current, unmoved)
+    unmoved, areas = (problem.points == work.raw_points).all(1), work.scene.areas
+    factor = factors_where_missed(problem, current, unmoved & (areas < _SPARSE * areas.median()))
     if bool((factor < 1).any()):
         state.update(place_lengths=work.lengths_at(problem.points) * factor, places=problem.points)
         state["lengths"] = work.lengths_at(node_positions(problem.lattice))
