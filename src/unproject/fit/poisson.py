@@ -67,7 +67,8 @@ def poisson_indicator(grid: PoissonGrid, moments: Float[Tensor, "P 3"]) -> Float
     Gradient: points (through the grid's weights) and moments.
     Source: Kazhdan et al. 2006, by FFT as in Peng et al. 2021 (Shape As Points), without their normalization.
     """
-    return _to_grid(grid, _indicator_spectrum(grid, moments))
+    divergence = sum(1j * k * torch.fft.rfftn(_scatter(grid, moments[:, a])) for a, k in enumerate(_frequencies(grid)))
+    return _to_grid(grid, -divergence * _inverse_laplacian(grid))
 
 
 def screen_indicator(
@@ -111,11 +112,6 @@ def charge_field(grid: PoissonGrid, charges: Float[Tensor, "P"]) -> Float[Tensor
 def sample_grid(grid: PoissonGrid, values: Float[Tensor, "X Y Z"]) -> Float[Tensor, "P"]:
     """Trilinear values at the points."""
     return _gather(grid, values)
-
-
-def _indicator_spectrum(grid: PoissonGrid, moments: Tensor) -> Tensor:
-    divergence = sum(1j * k * torch.fft.rfftn(_scatter(grid, moments[:, a])) for a, k in enumerate(_frequencies(grid)))
-    return -divergence * _inverse_laplacian(grid)
 
 
 def _frequencies(grid: PoissonGrid) -> tuple[Tensor, Tensor, Tensor]:
