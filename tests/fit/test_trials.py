@@ -55,18 +55,18 @@ def test_trials_go_on_while_ever_more_of_thin_parts_is_found() -> None:
         return torch.tensor([[distance, 0.0] for distance in distances])
 
     few = {1: score(0.1, -0.1, 0.1, 9.0), 2: score(0.2, -0.2, 0.2, 8.0)}  # most points prefer length 1, the thin part shorter ones
-    assert next_trial(few, 1, 6, cell=1.0) == 3
-    assert next_trial({**few, 3: score(0.2, -0.2, 0.2, 8.0)}, 1, 6, cell=1.0) == 0  # no more is found
-    assert next_trial(few, 1, 3, cell=1.0) == 0  # there is no shorter one
+    assert next_trial(few, 1, 6, cell=1.0, noise=9.0) == 3
+    assert next_trial({**few, 3: score(0.2, -0.2, 0.2, 8.0)}, 1, 6, cell=1.0, noise=9.0) == 0  # no more is found
+    assert next_trial(few, 1, 3, cell=1.0, noise=9.0) == 0  # there is no shorter one
     lost = {1: score(0.5, -0.5, 0.5, 1.6), 2: score(0.3, -0.3, 0.3, 9.0)}  # one is lost farther away, yet most come closer
-    assert next_trial(lost, 1, 6, cell=1.0) == 3
-    assert next_trial({**lost, 3: score(0.3, -0.3, 0.3, 9.0)}, 1, 6, cell=1.0) == 0  # they no longer do
-    assert next_trial(lost, 1, 6, cell=20.0) == 0  # the lattice cannot tell
+    assert next_trial(lost, 1, 6, cell=1.0, noise=9.0) == 3
+    assert next_trial({**lost, 3: score(0.3, -0.3, 0.3, 9.0)}, 1, 6, cell=1.0, noise=9.0) == 0  # they no longer do
+    assert next_trial(lost, 1, 6, cell=20.0, noise=9.0) == 0  # the lattice cannot tell
 
 
 def test_trials_go_on_while_more_is_missed_than_noise_explains() -> None:
     rough = torch.tensor([[1.0, 0.0]] * 4)
-    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0) == 0
+    assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0, noise=9.0) == 0
     assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0, noise=1.0) == 3
     assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=1.0, noise=1.5) == 0
     assert next_trial({1: rough, 2: 1.01 * rough}, 1, 6, cell=40.0, noise=0.0) == 0  # the lattice cannot tell

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unproject.fit import orient
-from unproject.fit.orient import agreement, orient_normals
+from unproject.fit import patch_normals
+from unproject.fit.orient import agreement
+from unproject.fit.patch_normals import orient_by_patches
 from unproject.fit.scene import make_scene
 from unproject.geometry.neighbors import knn
 from unproject.geometry.pca import adaptive_normals, estimate_normals
@@ -72,7 +73,7 @@ def test_thin_plate_is_oriented_outwards() -> None:
     neighbors = found.index[:, 1:].contiguous()
     estimated = estimate_normals(index, k=16).normals
     areas = torch.pi * found.squared_distance[:, 10] / 10
-    oriented = orient_normals(points, estimated, neighbors, areas)
+    oriented = orient_by_patches(points, estimated, neighbors, areas)
     right = ((oriented * truth).sum(1) > 0).float().mean()
     assert float(right) > 0.985
     assert agreement(points, oriented, neighbors) > agreement(points, estimated, neighbors)
@@ -80,11 +81,11 @@ def test_thin_plate_is_oriented_outwards() -> None:
 
 @pytest.mark.parametrize("members", [100_000, 3000])
 def test_sides_that_lie_five_deviations_of_noise_apart_face_away_from_each_other(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orient, "_MEMBERS", members)
+    monkeypatch.setattr(patch_normals, "_MEMBERS", members)
     generator = torch.Generator().manual_seed(0)
     side = torch.where(torch.rand(6000, generator=generator) < 0.5, 1.0, -1.0)
     points = 2 * torch.rand(6000, 3, generator=generator) - 1
     points[:, 2] = 0.05 * side + 0.02 * torch.randn(6000, generator=generator)
     scene = make_scene(points, resolution=None, where="test")
-    up = orient_normals(points, adaptive_normals(points).normals, scene.neighbors, scene.areas)[:, 2]
+    up = orient_by_patches(points, adaptive_normals(points).normals, scene.neighbors, scene.areas)[:, 2]
     assert float((up * side > 0).float().mean()) > 0.95

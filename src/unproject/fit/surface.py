@@ -6,7 +6,6 @@ function on ever finer sparse lattices replaces it; how smooth is decided by poi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -55,7 +54,7 @@ _NEAR = 8  # places whose smoothing lengths a node of the lattice averages
 _MARGIN = 0.25  # empty space around the scan, in longest sides
 _FEW = 0.05  # share of the places that may have a shorter smoothing length than the lattice is made for
 _OPEN_SHARE = 0.4  # more surface than this without points near: an open sheet, not a closed object
-_FAR, _FAR_SHARE = 0.1, 0.05  # the same for surface so many longest sides away from all points
+_FAR, _FAR_SHARE = 0.1, 0.015  # the same for surface so many longest sides away from all points
 _HANDLE = 4 * torch.pi  # smoothing lengths around a handle that is taken for noise; waves shorter than half of that are, too
 _ADAPTED = (3, 4)  # rounds of the last level after which lengths follow what the surface misses
 _SPARSE = 2.0  # usual areas that a point stands for beside a gap in the scan
@@ -220,7 +219,7 @@ def _orient(work: _Work) -> Stage:
     if normals is None or not trusted:
         normals = orient_normals(came.points, adaptive_normals(came.points).normals, came.neighbors, came.areas)
         scene = _sides_apart(work, normals)
-    noise = scatter(work.raw_points, normals) if trusted else 0.0
+    noise = scatter(work.raw_points, normals)
     work.scene = scene
     work.state.update(points=scene.points, normals=normals, trusted=torch.tensor(trusted), scatter=torch.tensor(noise))
     yield {"agreement": agreement(scene.points, normals, scene.neighbors)}, None
@@ -253,8 +252,7 @@ def _choose_smoothing(work: _Work) -> Stage:
     trusted, noise = work.trusts_normals, float(state["scatter"])
     make = lambda place: trial_problem(scene, place, question.points, work.guess, trust_normals=trusted, scatter=noise)
     previous = make(int(state["trial.place"])) if "trial.place" in state else None
-    known = {"cell": scene.cell, "noise": noise if trusted else math.inf}
-    following = lambda scores: next_trial(scores, scene.first_length, len(scene.lengths), **known)
+    following = lambda scores: next_trial(scores, scene.first_length, len(scene.lengths), scene.cell, noise=noise)
     while (place := following(scores := _by_place(state, "score."))) is not None:
         problem, length = make(place), scene.lengths[place]
         start = first_state(problem, question.normals) if previous is None else move_state(work.kept("trial"), previous, problem)

@@ -6,7 +6,6 @@ thin parts and fine details that ask for another one get it. Of a large scan som
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -110,13 +109,13 @@ def forget_doubt(state: LevelState, normals: Tensor) -> LevelState:
     return replace(state, normals=normals, weight=ones, slope_weight=ones)
 
 
-def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float, *, noise: float = math.inf) -> int | None:
+def next_trial(scores: Mapping[int, Tensor], first: int, count: int, cell: float, *, noise: float) -> int | None:
     """Which candidate to try next: the first two, then on in the direction in which it gets better, but finer while much is missed.
 
     Scores cut large errors off, so that they tell nothing between lengths that all miss a thin part.
 
     Args:
-        noise: standard deviation of the points, if it is known.
+        noise: standard deviation of the points.
     """
     for place in (first, first + 1):
         if place not in scores:
