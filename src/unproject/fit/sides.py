@@ -26,6 +26,7 @@ _VOTES = 8  # places with a thickness for a judgement
 _THIN = (0.75, 3.0)  # standard deviations of noise: thinner is no part but a sheet, and thicker parts keep their sides apart
 _SHARE = 0.25  # of the places around that are thin
 _WIDTH = 2.7  # spacings: a mean over so wide a Gaussian leaves 15 % of the noise
+_APART = 2.0  # deviations of noise along the normal at which a neighbour counts e^-1/2
 _ROUNDS = 3
 _CHUNK = 1 << 13
 
@@ -52,7 +53,7 @@ def separate_sides(points: Tensor, normals: Tensor, spacing: float, *, tellers: 
     for _ in range(_ROUNDS if len(mixed) else 0):
         index = build_index(points[telling][::stride].contiguous())
         chunks = zip(points[mixed].split(_CHUNK), normals[mixed].split(_CHUNK))
-        height = torch.cat([_height_of_side(place, normal, index, of_index, width, count) for place, normal in chunks])
+        height = torch.cat([_height_of_side(place, normal, index, of_index, width, noise, count) for place, normal in chunks])
         points = points.index_add(0, mixed, normals[mixed] * height[:, None])
     return points
 
@@ -109,13 +110,16 @@ def _heights(points: Tensor, normals: Tensor, near: Tensor, of_near: Tensor) -> 
     return (0.5 * (normals[:, None] + of_near) * (near - points[:, None])).sum(2)
 
 
-def _height_of_side(points: Tensor, normals: Tensor, index: PointIndex, of_index: Tensor, width: float, count: int) -> Tensor:
-    """[P] of the points' own side above them: a mean over neighbours, by how near they are beside the normal and how alike theirs is."""
+def _height_of_side(points: Tensor, normals: Tensor, index: PointIndex, of_index: Tensor, width: float, noise: float, count: int) -> Tensor:
+    """[P] of the points' own side above them: a mean over neighbours, by how near they are beside the normal, and along it (the next
+    part may face the same way), and how alike theirs is."""
     found = knn(points, index, min(count, index.point_count))
     near, of_near = index.points[found.index], of_index[found.index]
     across = found.squared_distance - ((near - points[:, None]) * normals[:, None]).sum(2).square()
     weight = torch.exp(across / (-2 * width**2) - (normals[:, None] - of_near).square().sum(2) / (2 * _ALIKE**2))
-    return (weight * _heights(points, normals, near, of_near)).sum(1) / weight.sum(1).clamp(min=1e-12)
+    height = _heights(points, normals, near, of_near)
+    weight = weight * torch.exp(height.square() / (-2 * (_APART * noise) ** 2))
+    return (weight * height).sum(1) / weight.sum(1).clamp(min=1e-12)
 
 
 __all__ = ["scatter", "separate_sides"]
