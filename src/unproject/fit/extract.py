@@ -22,6 +22,7 @@ from .implicit import Lattice, node_positions
 _UPPER = ((4, 1), (7, 1), (5, 1), (8, 1), (4, 2), (7, 2), (5, 2), (8, 2))  # (column, z + 1) of cell corner c: bits x, y, z of c
 _CHUNK = 1 << 20
 _REACH = 4.0  # spacings of the points: gaps up to twice as wide are no holes
+_TOGETHER = 3  # points that support a surface
 _APART = 0.2  # longest sides between the points and a surface that is none of theirs
 _MOST_FACES = 1_500_000
 _SHRINK, _GROW = 0.5, -0.53  # waves longer than about 10 edges keep their height
@@ -87,14 +88,19 @@ def refine_mesh(mesh: Mesh) -> Mesh:
 
 
 def measure_support(vertices: Tensor, points: Tensor, *, noise: float, cell: float) -> Support:
-    """Which vertices have points near: within a few times the points' own spacing there, beyond what noise and lattice explain."""
+    """Which vertices have points near: within a few times the points' own spacing there, beyond what noise and lattice explain.
+
+    One point alone, a stray in a wide opening, is none: the third one has to be near, too.
+    """
     index = build_index(points)
     spacing = knn(index, index, min(9, points.shape[0])).squared_distance[:, -1].sqrt() / 1.6  # of 8 neighbours in a plane
     usual = float(spacing.median())
-    found = nearest(vertices, index)
-    distance = found.squared_distance.sqrt()
-    local = spacing[found.index].clamp(max=5 * usual)
-    return Support(distance=distance, spacing=local, supported=distance <= _REACH * local + 2 * noise + cell)
+    found = knn(vertices, index, min(_TOGETHER, points.shape[0]))
+    distance, third = found.squared_distance[:, 0].sqrt(), found.squared_distance[:, -1].sqrt()
+    local = spacing[found.index[:, 0]].clamp(max=5 * usual)
+    blur = 2 * noise + cell
+    supported = (distance <= _REACH * local + blur) & (third <= (_REACH + 2) * local + blur)
+    return Support(distance=distance, spacing=local, supported=supported)
 
 
 def keep_supported_parts(mesh: Mesh, points: Tensor, areas: Tensor, *, smallest: float = 0.005) -> Mesh:

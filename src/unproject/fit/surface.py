@@ -346,7 +346,7 @@ def _extract(work: _Work) -> Stage:
         mesh = turn_faces(mesh, scene.points, work.state["normals"], reach=2 * (scene.spacing + final.noise))
     support = measure_support(mesh.vertices, good, noise=final.noise, cell=scene.cell)
     share = unsupported_share(mesh, support.supported)
-    mesh = _trimmed(work, mesh, support)
+    mesh = keep_supported_parts(_trimmed(work, mesh, support), good, scene.areas[used])  # of a lid, pieces at strays may be left
     if mesh.face_count == 0 or is_apart(scene.points, mesh):
         raise DataError(f"{_WHERE}: the points are too few or too scattered for a surface")
     mesh = refine_mesh(cut_handles(mesh, _HANDLE * _lengths_on(work, mesh)).mesh)
