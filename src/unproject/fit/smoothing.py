@@ -22,6 +22,7 @@ _CUTOFF = 5.0  # residuals beyond this many standard deviations hardly count
 _SLOPE_CUTOFF = 0.5  # least difference of normals, which have length 1, that makes one doubtful
 _AROUND = 16  # points that tell together how far normals can be trusted
 _REACH = (0.5, 20.0)  # point spacings: limits of the distance over which a normal speaks
+_LEAST = 1.5  # deviations of the points as they came, or spacings if those are less: it speaks over these at least
 _TOLERANCE, _POLISH_TOLERANCE = 3e-3, 1e-2  # of a solve; what a polish solves for is a small correction
 _NOISE_FLOOR = 0.15  # cells: what the lattice itself cannot resolve
 _FLAT = 0.05  # turn within a cell, in radians, below which all is alike flat: on planes folds would cost nothing, and fins grow from edges
@@ -156,7 +157,8 @@ def _trust(problem: LevelProblem, turned: Tensor, noise: float, used: Tensor | s
     tell they are where they belong, and what differs are the lattice's edges and gaps in the scan: then all reach alike, and are doubted
     when they differ more than is usual.
     """
-    low, high = (limit * problem.point_spacing for limit in _REACH)
+    spacing = problem.point_spacing
+    low, high = max(_REACH[0] * spacing, _LEAST * min(problem.scatter, spacing)), _REACH[1] * spacing
     square = turned.clamp(max=1).square()
     mean, moved = square[used].mean(), min(max(problem.scatter / (_NOISE_FLOOR * problem.lattice.spacing) - 1, 0.0), 1.0)
     disorder = torch.lerp(mean, square[problem.around].mean(1), moved).sqrt() + 1e-3
