@@ -41,14 +41,14 @@ def separate_sides(points: Tensor, normals: Tensor, spacing: float, *, tellers: 
     Returns:
         [P, 3]; points elsewhere stay where they are.
     """
-    noise = scatter(points, normals)
+    telling = slice(None) if tellers is None else tellers.nonzero()[:, 0]
+    noise = scatter(points[telling], normals[telling])
     if noise < _STILL * spacing:
         return points
     mixed = _on_thin_parts(points, normals, noise).nonzero()[:, 0]
     width = max(noise, _WIDTH * spacing)
     count = _FEWER if points.shape[0] > _LARGE else _NEIGHBORS
     stride = max(1, round(2 * torch.pi * (2 * width / spacing) ** 2 / count))  # so that they reach over the Gaussian
-    telling = slice(None) if tellers is None else tellers.nonzero()[:, 0]
     of_index = normals[telling][::stride]
     for _ in range(_ROUNDS if len(mixed) else 0):
         index = build_index(points[telling][::stride].contiguous())
