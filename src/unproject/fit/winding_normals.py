@@ -54,9 +54,9 @@ def _of_one_side(points: Tensor, signed: Tensor, outward: Tensor) -> Tensor:
     """The signed normals [N, 3], but of points of the same side as their own where neighbourhoods hold those of two."""
     index = build_index(points)
     found = knn(index, index, min(_NEIGHBORS, index.point_count))
-    near = found.index[:, :_NEAREST]
-    alike = (outward[:, None] * outward[near]).sum(2, keepdim=True).clamp(min=0)
-    outward = torch.nn.functional.normalize((alike * outward[near]).sum(1), dim=1)
+    nearest = outward[found.index[:, :_NEAREST]]
+    alike = (outward[:, None] * nearest).sum(2, keepdim=True).clamp(min=0)
+    outward = torch.nn.functional.normalize((alike * nearest).sum(1), dim=1)
     cosine = (outward[:, None] * outward[found.index]).sum(2)
     mixed = ((cosine < _OPPOSED).to(points.dtype).mean(1) > _OTHERS).nonzero()[:, 0]
     same = cosine[mixed] > _SAME

@@ -25,39 +25,37 @@ class DipoleTree(TensorStruct):
 
     Attributes:
         order: int64 [T] the points of each leaf in turn; numbers from N on stand for no point, to fill leaves up.
-        points: [T, 3] in that order.
-        centers: [2 L - 1, 3] of the nodes, by levels from the root on.
+        places: [2 L - 1 + T, 3] centres of the nodes, by levels from the root on, then the points in that order.
         starts, sources: int64 [L + 1] and int32 [S], what acts on each leaf; see ops/softened_fields.py.
         point_count: N.
     """
 
     order: Int[Tensor, "T"]
-    points: Float[Tensor, "T 3"]
-    centers: Tensor
+    places: Tensor
     starts: Tensor
     sources: Tensor
     point_count: int
 
     def potential(self, moments: Float[Tensor, "N 3"], softening: float) -> Float[Tensor, "N"]:
         """At the points, of dipoles at the points: of a closed surface with moments of its outward normals times area, 4 pi inside."""
-        return self._back(ops.dipole_potential(self.points, *self._arguments(moments, softening)))
+        return self._back(ops.dipole_potential(self.places, *self._arguments(moments, softening)))
 
     def charge_field(self, charges: Float[Tensor, "N"], softening: float) -> Float[Tensor, "N 3"]:
         """At the points, of charges at the points: the transpose of `potential`."""
-        return self._back(ops.softened_charge_field(self.points, *self._arguments(charges[:, None], softening)))
+        return self._back(ops.softened_charge_field(self.places, *self._arguments(charges[:, None], softening)))
 
     def field(self, moments: Float[Tensor, "N 3"], softening: float) -> Float[Tensor, "N 3"]:
         """The negative gradient of `potential`, at the points."""
-        return self._back(ops.dipole_field(self.points, *self._arguments(moments, softening)))
+        return self._back(ops.dipole_field(self.places, *self._arguments(moments, softening)))
 
-    def _arguments(self, values: Tensor, softening: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
+    def _arguments(self, values: Tensor, softening: float) -> tuple[Tensor, Tensor, Tensor, float]:
         filled = torch.nn.functional.pad(values, (0, 0, 0, len(self.order) - self.point_count))[self.order]
         sums = filled.reshape(len(self.starts) - 1, -1, values.shape[1]).sum(1)
         levels = [sums]
         while len(sums) > 1:
             sums = sums.reshape(len(sums) // 2, 2, -1).sum(1)
             levels.append(sums)
-        return filled, self.centers, torch.cat(levels[::-1]), self.starts, self.sources, softening
+        return torch.cat([*levels[::-1], filled]), self.starts, self.sources, softening
 
     def _back(self, found: Tensor) -> Tensor:
         return torch.empty_like(found).index_copy(0, self.order, found)[: self.point_count]
@@ -81,7 +79,7 @@ def build_dipole_tree(points: Float[Tensor, "N 3"]) -> DipoleTree:
     radii = torch.cat([(block - center[:, None]).norm(dim=2).amax(1) for block, center in zip(blocks, centers)])
     centers = torch.cat(centers)
     starts, sources = ops.block_sources(centers, radii, _OPENING)
-    return DipoleTree(order=order, points=points, centers=centers, starts=starts, sources=sources, point_count=count)
+    return DipoleTree(order=order, places=torch.cat([centers, points]), starts=starts, sources=sources, point_count=count)
 
 
 def _sorted_blocks(points: Tensor, depth: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 Blocks of `size` successive points are the leaves of a complete binary tree, a heap: node 0 is the root, 2 i + 1 and 2 i + 2 are the
 children of node i. What acts on the points of a leaf is listed once: nodes far enough to act as one (their index), and the other leaves,
-point by point (-1 - their number). 1 / r becomes (r^2 + softening^2)^-1/2, without the factor 1 / (4 pi).
+point by point (-1 - their number). The nodes' rows come first in `places` and `strengths`, then those of the points. 1 / r becomes
+(r^2 + softening^2)^-1/2, without the factor 1 / (4 pi).
 Source: Barnes and Hut 1986.
 """
 
@@ -51,58 +52,53 @@ def list_sources(begin, end, leaf_count, centers, radii, opening, starts, source
 
 
 @kernel
-def gather_sources(leaf, size, starts, sources, points, values, centers, sums, places, strengths):
-    """Copy places [3, S] and strengths [C, S] of what acts on a leaf side by side; returns S."""
-    count = 0
+def gather_sources(leaf, size, starts, sources, places, strengths, near, acting):
+    """Copy places [3, S] and strengths [C, S] of what acts on a leaf to `near` and `acting`, side by side; returns S."""
+    count, first_point = 0, 2 * len(starts) - 3
     for e in range(starts[leaf], starts[leaf + 1]):
         node = sources[e]
-        if node >= 0:
-            for k in range(3):
-                places[k, count] = centers[node, k]
-            for k in range(values.shape[1]):
-                strengths[k, count] = sums[node, k]
-            count += 1
-            continue
-        first = (-1 - node) * size
+        row, rows = (node, 1) if node >= 0 else (first_point + (-1 - node) * size, size)
         for k in range(3):
-            for i in range(size):
-                places[k, count + i] = points[first + i, k]
-        for k in range(values.shape[1]):
-            for i in range(size):
-                strengths[k, count + i] = values[first + i, k]
-        count += size
+            for i in range(rows):
+                near[k, count + i] = places[row + i, k]
+        for k in range(strengths.shape[1]):
+            for i in range(rows):
+                acting[k, count + i] = strengths[row + i, k]
+        count += rows
     return count
 
 
 @kernel
-def dipole_potential_range(begin, end, size, capacity, softening, starts, sources, points, values, centers, sums, potential):
+def dipole_potential_range(begin, end, size, capacity, softening, starts, sources, places, strengths, potential):
     """potential[p] = sum of m_s . (p_s - p) / r^3, for leaves [begin, end)."""
-    places, moments = np.empty((3, capacity), points.dtype), np.empty((3, capacity), points.dtype)
-    one, soft = points.dtype.type(1), points.dtype.type(softening * softening)
+    near, moments = np.empty((3, capacity), places.dtype), np.empty((3, capacity), places.dtype)
+    one, soft = places.dtype.type(1), places.dtype.type(softening * softening)
     for leaf in range(begin, end):
-        count = gather_sources(leaf, size, starts, sources, points, values, centers, sums, places, moments)
+        count = gather_sources(leaf, size, starts, sources, places, strengths, near, moments)
         for p in range(leaf * size, leaf * size + size):
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            total = points.dtype.type(0)
+            row = 2 * len(starts) - 3 + p
+            x, y, z = places[row, 0], places[row, 1], places[row, 2]
+            total = places.dtype.type(0)
             for s in range(count):
-                dx, dy, dz = places[0, s] - x, places[1, s] - y, places[2, s] - z
+                dx, dy, dz = near[0, s] - x, near[1, s] - y, near[2, s] - z
                 q = one / (dx * dx + dy * dy + dz * dz + soft)
                 total += q * np.sqrt(q) * (moments[0, s] * dx + moments[1, s] * dy + moments[2, s] * dz)
             potential[p] = total
 
 
 @kernel
-def charge_field_range(begin, end, size, capacity, softening, starts, sources, points, values, centers, sums, field):
+def charge_field_range(begin, end, size, capacity, softening, starts, sources, places, strengths, field):
     """field[p] = sum of c_s (p - p_s) / r^3, for leaves [begin, end): the transpose of dipole_potential_range."""
-    places, charges = np.empty((3, capacity), points.dtype), np.empty((1, capacity), points.dtype)
-    one, soft = points.dtype.type(1), points.dtype.type(softening * softening)
+    near, charges = np.empty((3, capacity), places.dtype), np.empty((1, capacity), places.dtype)
+    one, soft = places.dtype.type(1), places.dtype.type(softening * softening)
     for leaf in range(begin, end):
-        count = gather_sources(leaf, size, starts, sources, points, values, centers, sums, places, charges)
+        count = gather_sources(leaf, size, starts, sources, places, strengths, near, charges)
         for p in range(leaf * size, leaf * size + size):
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            u = v = w = points.dtype.type(0)
+            row = 2 * len(starts) - 3 + p
+            x, y, z = places[row, 0], places[row, 1], places[row, 2]
+            u = v = w = places.dtype.type(0)
             for s in range(count):
-                dx, dy, dz = x - places[0, s], y - places[1, s], z - places[2, s]
+                dx, dy, dz = x - near[0, s], y - near[1, s], z - near[2, s]
                 q = one / (dx * dx + dy * dy + dz * dz + soft)
                 strength = q * np.sqrt(q) * charges[0, s]
                 u += strength * dx
@@ -112,17 +108,18 @@ def charge_field_range(begin, end, size, capacity, softening, starts, sources, p
 
 
 @kernel
-def dipole_field_range(begin, end, size, capacity, softening, starts, sources, points, values, centers, sums, field):
+def dipole_field_range(begin, end, size, capacity, softening, starts, sources, places, strengths, field):
     """field[p] = the negative gradient of the dipoles' potential, for leaves [begin, end)."""
-    places, moments = np.empty((3, capacity), points.dtype), np.empty((3, capacity), points.dtype)
-    one, three, soft = points.dtype.type(1), points.dtype.type(3), points.dtype.type(softening * softening)
+    near, moments = np.empty((3, capacity), places.dtype), np.empty((3, capacity), places.dtype)
+    one, three, soft = places.dtype.type(1), places.dtype.type(3), places.dtype.type(softening * softening)
     for leaf in range(begin, end):
-        count = gather_sources(leaf, size, starts, sources, points, values, centers, sums, places, moments)
+        count = gather_sources(leaf, size, starts, sources, places, strengths, near, moments)
         for p in range(leaf * size, leaf * size + size):
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            u = v = w = points.dtype.type(0)
+            row = 2 * len(starts) - 3 + p
+            x, y, z = places[row, 0], places[row, 1], places[row, 2]
+            u = v = w = places.dtype.type(0)
             for s in range(count):
-                dx, dy, dz = places[0, s] - x, places[1, s] - y, places[2, s] - z
+                dx, dy, dz = near[0, s] - x, near[1, s] - y, near[2, s] - z
                 q = one / (dx * dx + dy * dy + dz * dz + soft)
                 strength = q * np.sqrt(q)
                 along = three * q * (moments[0, s] * dx + moments[1, s] * dy + moments[2, s] * dz)

@@ -1,6 +1,8 @@
 """Operators: potentials and fields of softened charges and dipoles at their own places, in N log N by a tree over blocks of points.
 
-Points come in blocks of equal size, the leaves of a complete binary tree; see kernels/softened_fields.py and geometry/block_tree.py.
+Points come in blocks of equal size, the leaves of a complete binary tree; see kernels/softened_fields.py and geometry/dipoles.py.
+Places [M + T, 3] are the centres of the M = 2 L - 1 nodes, by levels from the root on, then the T points; strengths are sums over the
+points of the nodes, then those of the points themselves. `starts` and `sources` are those of block_sources.
 """
 
 from __future__ import annotations
@@ -47,67 +49,58 @@ def _(centers: Tensor, radii: Tensor, opening: float) -> tuple[Tensor, Tensor]:
 
 
 @operator("unproject::dipole_potential")
-def dipole_potential(
-    points: Tensor, moments: Tensor, centers: Tensor, sums: Tensor, starts: Tensor, sources: Tensor, softening: float
-) -> Tensor:
-    """Sum [T] over all others p_s of m_s . (p_s - p) / r^3 at points [T, 3] with moments [T, 3]; sums: [2 L - 1, 3] those of the nodes."""
+def dipole_potential(places: Tensor, moments: Tensor, starts: Tensor, sources: Tensor, softening: float) -> Tensor:
+    """Sum [T] over the points p_s of m_s . (p_s - p) / r^3 at the points, with moments [M + T, 3]."""
     from ..kernels.softened_fields import dipole_potential_range
 
-    return _evaluate(dipole_potential_range, points.new_empty(points.shape[0]), points, moments, centers, sums, starts, sources, softening)
+    return _evaluate(dipole_potential_range, places, moments, starts, sources, softening, places.new_empty(_point_count(places, starts)))
 
 
 @operator("unproject::softened_charge_field")
-def softened_charge_field(
-    points: Tensor, charges: Tensor, centers: Tensor, sums: Tensor, starts: Tensor, sources: Tensor, softening: float
-) -> Tensor:
-    """Sum [T, 3] over all others p_s of c_s (p - p_s) / r^3 at points [T, 3] with charges [T, 1]; sums: [2 L - 1, 1] those of the nodes."""
+def softened_charge_field(places: Tensor, charges: Tensor, starts: Tensor, sources: Tensor, softening: float) -> Tensor:
+    """Sum [T, 3] over the points p_s of c_s (p - p_s) / r^3 at the points, with charges [M + T, 1]."""
     from ..kernels.softened_fields import charge_field_range
 
-    return _evaluate(charge_field_range, torch.empty_like(points), points, charges, centers, sums, starts, sources, softening)
+    return _evaluate(charge_field_range, places, charges, starts, sources, softening, places.new_empty((_point_count(places, starts), 3)))
 
 
 @operator("unproject::dipole_field")
-def dipole_field(
-    points: Tensor, moments: Tensor, centers: Tensor, sums: Tensor, starts: Tensor, sources: Tensor, softening: float
-) -> Tensor:
+def dipole_field(places: Tensor, moments: Tensor, starts: Tensor, sources: Tensor, softening: float) -> Tensor:
     """Negative gradient [T, 3] of the potential of dipoles, their own included, which points along the moment."""
     from ..kernels.softened_fields import dipole_field_range
 
-    return _evaluate(dipole_field_range, torch.empty_like(points), points, moments, centers, sums, starts, sources, softening)
+    return _evaluate(dipole_field_range, places, moments, starts, sources, softening, places.new_empty((_point_count(places, starts), 3)))
+
+
+def _point_count(places: Tensor, starts: Tensor) -> int:
+    """T, what is left of M + T."""
+    return places.shape[0] - 2 * starts.shape[0] + 3
 
 
 def _evaluate(
-    kernel: Callable[..., Any],
-    result: Tensor,
-    points: Tensor,
-    values: Tensor,
-    centers: Tensor,
-    sums: Tensor,
-    starts: Tensor,
-    sources: Tensor,
-    softening: float,
+    kernel: Callable[..., Any], places: Tensor, strengths: Tensor, starts: Tensor, sources: Tensor, softening: float, result: Tensor
 ) -> Tensor:
     leaf_count = starts.shape[0] - 1
-    size = points.shape[0] // leaf_count
+    size = result.shape[0] // leaf_count
     capacity = int(starts.diff().max()) * size
-    arrays = [t.numpy() for t in (starts, sources, points, values, centers, sums, result)]
+    arrays = [t.numpy() for t in (starts, sources, places, strengths, result)]
     parallel_for(kernel, leaf_count, size, capacity, softening, *arrays, grain=_GRAIN)
     return result
 
 
 @dipole_potential.register_fake
-def _(points: Tensor, *arguments: Any) -> Tensor:
-    return points.new_empty(points.shape[0])
+def _(places: Tensor, moments: Tensor, starts: Tensor, *arguments: Any) -> Tensor:
+    return places.new_empty(_point_count(places, starts))
 
 
 @softened_charge_field.register_fake
-def _(points: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(points)
+def _(places: Tensor, charges: Tensor, starts: Tensor, *arguments: Any) -> Tensor:
+    return places.new_empty((_point_count(places, starts), 3))
 
 
 @dipole_field.register_fake
-def _(points: Tensor, *arguments: Any) -> Tensor:
-    return torch.empty_like(points)
+def _(places: Tensor, moments: Tensor, starts: Tensor, *arguments: Any) -> Tensor:
+    return places.new_empty((_point_count(places, starts), 3))
 
 
 def _nodes(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +115,7 @@ def _example(dtype: torch.dtype, columns: int) -> tuple[Any, ...]:
     points, centers, radii = _nodes(dtype)
     values = torch.ones(8, columns, dtype=dtype)
     sums = torch.cat([values.reshape(n, -1, columns).sum(1) for n in (1, 2, 4)])
-    return points, values, centers, sums, *block_sources(centers, radii, 0.5), 0.5
+    return torch.cat([centers, points]), torch.cat([sums, values]), *block_sources(centers, radii, 0.5), 0.5
 
 
 @example(block_sources)
